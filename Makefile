@@ -1,0 +1,48 @@
+# Every target makes its own virtual environment; nothing else has to be installed
+# but Python 3.11 or newer and make. Use another Python with `make test PYTHON=python3.12`.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: help demo test check bench soak setup clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## make or refresh the virtual environment
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "gossipbook needs Python 3.11 or newer, but '$(PYTHON)' is `$(PYTHON) --version 2>&1 || echo not there`."; \
+	  echo "Install a newer one, or name it: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments: its venv or ensurepip module is missing."; \
+	  echo "On Debian and Ubuntu: apt-get install python3-venv (or python3.11-venv). Then run make again."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing gossipbook and its tools into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## peers that trade through a partition, a crash and a cheat, and end up equal
+	@$(BIN)/gossipbook simulate
+
+test: $(STAMP)  ## all tests (two processes; a few minutes)
+	$(BIN)/python -m pytest -q -n 2
+
+check: $(STAMP)  ## ruff, mypy --strict and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## a small form of every benchmark
+	$(BIN)/python -m bench --small
+
+soak: $(STAMP)  ## fault schedules by the hour; resumable (SOAK_HOURS=1)
+	$(BIN)/python -m tests.soak --hours $(or $(SOAK_HOURS),1)
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

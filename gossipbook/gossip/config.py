@@ -1,0 +1,81 @@
+"""The protocol's numbers, each with its unit and its reason.
+
+None of them changes what peers agree on; they trade bytes for time. All times are microseconds.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class GossipConfig:
+    """How a peer gossips. The defaults suit 2 to 1,000 peers on the Internet."""
+
+    # Links
+    link_target: int = 8
+    """Links to everyone up to so many peers, to so many random ones beyond."""
+    link_limit: int = 16
+    """Links accepted at most; a peer over the limit sends a newcomer on to others."""
+    dial_timeout_us: int = 3_000_000
+    dial_backoff_us: int = 250_000
+    dial_backoff_limit_us: int = 30_000_000
+    forget_after_failures: int = 24
+    """Failed dials in a row until a peer that is no bootstrap address is forgotten (~10 min)."""
+    renew_us: int = 30_000_000
+    """How often one link is given up for a new random one, where there are more peers."""
+    address_book_limit: int = 1_024
+    peers_us: int = 10_000_000
+    peers_sample: int = 16
+    ban_us: int = 60_000_000
+    """How long a peer that broke a rule is neither dialled nor accepted."""
+
+    # Push
+    fanout: int = 3
+    """Links that an entry is pushed to; the others are told of it."""
+    coalesce_us: int = 2_000
+    """How long pushes gather before they go."""
+    tell_us: int = 10_000
+    """How long a head waits for a frame to ride in."""
+    pull_us: int = 20_000
+    """How long a peer that was told of an entry waits for somebody to push it."""
+    push_entries: int = 256
+    """Entries of one author in one push; the rest is told and fetched."""
+
+    # Anti-entropy
+    compare_us: int = 1_000_000
+    whole_frontier_limit: int = 1_000
+    """Authors up to which whole frontiers are exchanged; above, the Merkle walk."""
+    small_frontier_limit: int = 32
+    """Authors up to which frontiers are exchanged although recent cuts agree: it costs less
+    than waiting 2 s for the difference to show in a cut."""
+    walk_leaf_limit: int = 16
+    cuts_sent: int = 16
+
+    # Fetching
+    chunk_entries: int = 256
+    chunk_bytes: int = 131_072
+    fetch_timeout_us: int = 2_000_000
+    fetches_per_author: int = 4
+    fetches_per_link: int = 4
+    unknown_authors_limit: int = 4_096
+    """Authors of whom a link may claim entries that we have never seen any of."""
+    serve_bytes_per_s: int = 16_000_000
+    requests_per_s: int = 200
+    verifying_bytes_limit: int = 4_194_304
+    """Bytes of one link whose signatures are being checked; beyond, its pushes are dropped."""
+    max_frame_bytes: int = 1_048_576
+
+    # Liveness
+    ping_us: int = 1_000_000
+    phi_threshold_milli: int = 4_000
+    """Suspicion (phi in thousandths) at which a link is given up: a silence that a link that
+    lives shows once in 10^4. With a message every 0.5 s that is after 4.6 s."""
+
+    # Settling, confirming, auditing
+    settle_us: int = 5_000
+    confirm_timeout_us: int = 5_000_000
+    """How long a submit waits for somebody to confirm our own head."""
+    confirm_grace_us: int = 1_000_000
+    """How long the first confirmation waits for those of the other links."""
+    audit_slice_commands: int = 2_000
+    audit_pause_us: int = 2_000
+    audit_per_link_us: int = 600_000_000

@@ -1,0 +1,323 @@
+"""Equal entries, unequal books: found, located, judged and reported.
+
+One investigation runs at a time. It begins when a link shows, for a cut at which our frontiers are
+equal, another root of the books, and goes through these steps, each a question and an answer::
+
+    seconds   which is the first cut at which the books differ?       CutsWanted   / CutsAre
+    markets   which market, and which part of it?                     MarketsWanted / MarketsAre
+    levels    down the side's tree to the first price that differs    LevelsWanted / LevelsAre
+    audit     replay that market up to the cut in a fresh engine, in slices
+
+The other peer may lie, so its claim buys little: a few small messages and one audit, at most once
+a cut, and no second one within ten minutes where the audit found us right. Only our own audit
+changes our own memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gossipbook.book.digest import MarketDigest, encode_totals
+from gossipbook.gossip.config import GossipConfig
+from gossipbook.gossip.interface import Divergence, LinkId
+from gossipbook.gossip.messages import (
+    CutsAre,
+    CutSpan,
+    CutsWanted,
+    LevelsAre,
+    LevelsWanted,
+    MarketsAre,
+    MarketsWanted,
+    Message,
+)
+from gossipbook.gossip.sampling import evenly_spread
+from gossipbook.identity import PeerId
+from gossipbook.merkle import MerkleTree, hash_bytes, to_nibbles
+from gossipbook.replica import Audit, Replica
+
+PRICE_NIBBLES = 16
+STEP_TIMEOUT_US = 3_000_000
+CUTS_PER_QUESTION = 16
+
+
+@dataclass(slots=True)
+class _Investigation:
+    link: LinkId
+    peer_id: PeerId
+    second: int  # the earliest cut known to differ
+    deadline_us: int
+    agreed: int | None = None  # the latest cut known to agree before it
+    market: int | None = None
+    side: int | None = None
+    price: int | None = None
+    ours: bytes = b""
+    theirs: bytes = b""
+    digest: MarketDigest | None = None
+    audit: Audit | None = None
+
+
+class DivergenceWatch:
+    """The state of the one investigation, and what links have cost us."""
+
+    def __init__(self, replica: Replica, config: GossipConfig) -> None:
+        self._replica = replica
+        self._config = config
+        self._case: _Investigation | None = None
+        self._not_before_us: dict[PeerId, int] = {}
+        self._audited_cuts: dict[tuple[int, PeerId], None] = {}
+        self.audit_count = 0
+        self.claim_count = 0
+
+    # ---------------------------------------------------------------- noticing
+
+    def compare(
+        self, link: LinkId, peer_id: PeerId, spans: Sequence[CutSpan], now_us: int
+    ) -> tuple[bool, Message | None]:
+        """Compare a link's cuts with ours.
+
+        Returns whether the newest common cut has equal frontiers (then nothing older than it is
+        missing on either side), and a question to send where the books differ.
+        """
+        bad: int | None = None
+        good: int | None = None
+        newest_equal = False
+        for span in spans:
+            last = span.last
+            for second in range(max(span.first, last - self._config.cuts_sent), last + 1):
+                cut = self._replica.cut_at(second)
+                if cut is None:
+                    continue
+                newest_equal = cut.frontier_root == span.frontier_root
+                if not newest_equal:
+                    continue
+                if cut.book_root == span.book_root:
+                    if bad is None:
+                        good = second
+                elif bad is None:
+                    bad = second
+        if bad is None or not self._may_open(peer_id, bad, now_us):
+            return newest_equal, None
+        self.claim_count += 1
+        self._case = _Investigation(
+            link, peer_id, bad, now_us + STEP_TIMEOUT_US, agreed=good
+        )
+        return newest_equal, self._next_question()
+
+    def _may_open(self, peer_id: PeerId, second: int, now_us: int) -> bool:
+        if self._case is not None and (
+            self._case.audit is not None or now_us < self._case.deadline_us
+        ):
+            return False
+        if now_us < self._not_before_us.get(peer_id, 0):
+            return False
+        return (second, peer_id) not in self._audited_cuts
+
+    # ---------------------------------------------------------------- locating
+
+    def cuts(self, link: LinkId, message: CutsAre, now_us: int) -> Message | None:
+        """The answer about older cuts."""
+        case = self._asked(link, now_us)
+        if case is None or case.market is not None:
+            return None
+        before = (case.second, case.agreed)
+        for span in message.spans:
+            for second in range(max(span.first, case.second - 64), min(span.last, case.second) + 1):
+                cut = self._replica.cut_at(second)
+                if cut is None or cut.frontier_root != span.frontier_root:
+                    continue
+                if cut.book_root != span.book_root:
+                    case.second = min(case.second, second)
+                elif case.agreed is None or second > case.agreed:
+                    case.agreed = second
+        if (case.second, case.agreed) == before:
+            case.agreed = case.second - 1  # nothing more can be learnt: this is the first
+        return self._next_question()
+
+    def markets(self, link: LinkId, message: MarketsAre, now_us: int) -> Message | None:
+        """The answer about the parts of each market."""
+        case = self._asked(link, now_us)
+        if case is None or case.market is not None or message.second != case.second:
+            return None
+        digests = self._replica.digests_at(case.second)
+        if digests is None or len(digests) != len(message.markets):
+            self._case = None
+            return None
+        for index, (digest, theirs) in enumerate(zip(digests, message.markets, strict=True)):
+            bids, asks, _, root = theirs
+            if root == digest.root:
+                continue
+            case.market, case.digest = index, digest
+            case.ours, case.theirs = digest.root, root
+            if bids != digest.bids.root():
+                case.side = 0
+            elif asks != digest.asks.root():
+                case.side = 1
+            return self._next_question()
+        self._case = None  # its markets are ours: the claim fell apart
+        return None
+
+    def levels(self, link: LinkId, message: LevelsAre, now_us: int) -> Message | None:
+        """The answer about a node of the side's tree."""
+        case = self._asked(link, now_us)
+        if case is None or case.side is None or case.price is not None or case.digest is None:
+            return None
+        if (message.second, message.market, message.side) != (case.second, case.market, case.side):
+            return None
+        tree = case.digest.bids if case.side == 0 else case.digest.asks
+        prefix = _first_difference(tree, message.prefix, message.children)
+        if prefix is None:
+            case.side = None  # their tree contradicts their root: nothing to point at
+            return self._next_question()
+        if len(prefix) == PRICE_NIBBLES:
+            case.price = _price(prefix)
+            return self._next_question()
+        if len(prefix) <= len(message.prefix):
+            self._case = None  # no progress: the answers make no sense
+            return None
+        return LevelsWanted(case.second, case.market or 0, case.side, prefix)
+
+    def _asked(self, link: LinkId, now_us: int) -> _Investigation | None:
+        case = self._case
+        if case is None or case.link != link or case.audit is not None:
+            return None
+        case.deadline_us = now_us + STEP_TIMEOUT_US
+        return case
+
+    def _next_question(self) -> Message | None:
+        case = self._case
+        assert case is not None
+        if case.market is None:
+            oldest = min(self._replica.cuts.seconds, default=case.second)
+            low = oldest if case.agreed is None else case.agreed + 1
+            if low < case.second:
+                return CutsWanted(evenly_spread(low, case.second, CUTS_PER_QUESTION))
+            return MarketsWanted(case.second)
+        if case.side is not None and case.price is None:
+            return LevelsWanted(case.second, case.market, case.side, b"")
+        return None
+
+    # ---------------------------------------------------------------- judging
+
+    @property
+    def ready(self) -> bool:
+        """Whether the difference is located and the audit may begin."""
+        case = self._case
+        return (
+            case is not None
+            and case.audit is None
+            and case.market is not None
+            and (case.side is None or case.price is not None)
+        )
+
+    @property
+    def auditing(self) -> bool:
+        return self._case is not None and self._case.audit is not None
+
+    def begin_audit(self) -> Divergence | None:
+        """Start the replay; the event that reports the claim. None where it is moot by now."""
+        case = self._case
+        assert case is not None and case.market is not None
+        self._audited_cuts[(case.second, case.peer_id)] = None
+        while len(self._audited_cuts) > 1_024:
+            del self._audited_cuts[next(iter(self._audited_cuts))]
+        case.audit = self._replica.start_audit(case.market, case.second)
+        if case.audit is None:
+            self._case = None
+            return None
+        self.audit_count += 1
+        return self._event("claimed")
+
+    def audit_slice(self, now_us: int) -> tuple[bool, Divergence | None]:
+        """Replay one slice; (whether healing is due, the verdict) once it is done."""
+        case = self._case
+        if case is None or case.audit is None:
+            return False, None
+        if not case.audit.step(self._config.audit_slice_commands):
+            return False, None
+        if case.audit.agrees:
+            self._not_before_us[case.peer_id] = now_us + self._config.audit_per_link_us
+            event = self._event("unresolved")
+            self._case = None
+            return False, event
+        return True, self._event("healed")
+
+    def take_audit(self) -> Audit:
+        """The finished audit, with which to heal; the investigation is over."""
+        case = self._case
+        assert case is not None and case.audit is not None
+        self._case = None
+        return case.audit
+
+    def link_gone(self, link: LinkId) -> None:
+        if self._case is not None and self._case.link == link and self._case.audit is None:
+            self._case = None
+
+    def _event(self, status: str) -> Divergence:
+        case = self._case
+        assert case is not None
+        markets = self._replica.genesis.markets
+        return Divergence(
+            status=status,
+            peer_id=case.peer_id,
+            second=case.second,
+            market=None if case.market is None else markets[case.market].symbol,
+            side=None if case.side is None else ("buy", "sell")[case.side],
+            price_ticks=case.price,
+            ours=case.ours,
+            theirs=case.theirs,
+        )
+
+
+# -------------------------------------------------------------------- answering
+
+
+def answer_markets(replica: Replica, second: int) -> MarketsAre | None:
+    """The parts of each market's digest at a cut, or None where they are not known."""
+    digests = replica.digests_at(second)
+    if digests is None:
+        return None
+    return MarketsAre(
+        second,
+        tuple(
+            (digest.bids.root(), digest.asks.root(), _totals_root(digest), digest.root)
+            for digest in digests
+        ),
+    )
+
+
+def answer_levels(replica: Replica, question: LevelsWanted) -> LevelsAre | None:
+    digests = replica.digests_at(question.second)
+    if digests is None or question.market >= len(digests):
+        return None
+    digest = digests[question.market]
+    tree = digest.bids if question.side == 0 else digest.asks
+    return LevelsAre(
+        question.second,
+        question.market,
+        question.side,
+        question.prefix,
+        tuple((child.prefix, child.root) for child in tree.children(question.prefix)),
+    )
+
+
+def _totals_root(digest: MarketDigest) -> bytes:
+    return hash_bytes(b"gossipbook/1 totals", encode_totals(digest.totals))
+
+
+def _first_difference(
+    tree: MerkleTree, prefix: bytes, theirs: Sequence[tuple[bytes, bytes]]
+) -> bytes | None:
+    """The first prefix, in order of price, below which the two trees differ."""
+    found = [child for child, root in theirs if root != tree.subtree_root(child)]
+    for key, _ in tree.subtree_items(prefix):
+        ours = to_nibbles(key)
+        if not any(ours.startswith(child) for child, _ in theirs):
+            found.append(ours)  # they have nothing here
+            break
+    return min(found, default=None)
+
+
+def _price(prefix: bytes) -> int:
+    price = 0
+    for nibble in prefix:
+        price = price << 4 | nibble
+    return price

@@ -1,0 +1,1239 @@
+"""The gossip protocol of one peer, as a state machine that does no I/O.
+
+An essay, for who reads this first.
+
+What is to be achieved: every peer holds every valid entry, soon, whatever is lost on the way. Two
+mechanisms share the work. *Push* is fast and may fail: a new entry goes to a few random links, and
+the other links are told that it exists, so that they fetch it if nobody brings it. *Anti-entropy*
+is slow and cannot fail: about once a second a peer compares the hash over all it holds with one
+random link's and fetches what is missing. Because it never stops, a lost message is never a
+permanent gap, and nothing else here has to be reliable.
+
+What a link knows: for each link we keep, per author, the length and head of the log at the other
+end, as far as we know. A push raises it at once (optimism); a frontier received replaces it
+(truth). Everything sent is sent because of a difference between this knowledge and our logs.
+
+What comes in is a claim. A message is decoded strictly, an entry's signature is checked before
+anything believes it, and requests cost tokens. Whoever breaks a rule loses the link and is not
+spoken to for a minute; nobody else notices.
+
+Our own entries take a longer way (``own_log``): they are signed only when another peer has
+confirmed how long our log is, and leave only when the store has them.
+
+The state machine never asks for the time and never waits. Whatever takes time (writing, checking
+signatures) is an output with a token and comes back as an input. All timers are one: the earliest
+deadline is announced with ``SetTimer``.
+
+Order of this file: what the driver calls; links; messages in; entries in; entries out;
+anti-entropy; timers; small helpers.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from gossipbook.errors import BadSignature, ProtocolViolation, RemoteError
+from gossipbook.genesis import Genesis
+from gossipbook.gossip.config import GossipConfig
+from gossipbook.gossip.divergence import DivergenceWatch, answer_levels, answer_markets
+from gossipbook.gossip.interface import (
+    Address,
+    ClockSkew,
+    Dial,
+    DialFailed,
+    DropLink,
+    Emit,
+    ForkProven,
+    Input,
+    Leave,
+    LinkDown,
+    LinkId,
+    LinkUp,
+    Output,
+    PeerDown,
+    PeerUp,
+    Persist,
+    Persisted,
+    PersistFailed,
+    Received,
+    Refused,
+    Send,
+    SetTimer,
+    Submit,
+    Submitted,
+    TimerFired,
+    Verified,
+    Verify,
+    Withdraw,
+)
+from gossipbook.gossip.links import Link
+from gossipbook.gossip.membership import AddressBook
+from gossipbook.gossip.messages import (
+    MAX_PROOFS,
+    Branch,
+    Compare,
+    CutsAre,
+    CutsWanted,
+    Evidence,
+    FrontierIs,
+    Goodbye,
+    IdsAre,
+    IdsWanted,
+    LevelsAre,
+    LevelsWanted,
+    MarketsAre,
+    MarketsWanted,
+    Message,
+    News,
+    Peers,
+    Ping,
+    Pong,
+    Walk,
+    Want,
+    YourHead,
+    decode_message,
+    encode_message,
+    spans_of,
+)
+from gossipbook.gossip.own_log import OwnLog, Refusal
+from gossipbook.gossip.reconcile import Bisection, Fetcher
+from gossipbook.gossip.sampling import jittered, random_subset
+from gossipbook.gossip.statistics import GossipStatistics
+from gossipbook.identity import Keypair, PeerId, short
+from gossipbook.log.clock import Instant, NetworkClock
+from gossipbook.log.entry import (
+    MAX_RUN_BYTES,
+    MAX_RUN_ENTRIES,
+    NO_ENTRY,
+    Entry,
+    decode_run,
+    encode_run,
+)
+from gossipbook.log.fork import ForkProof
+from gossipbook.log.frontier import Head
+from gossipbook.merkle import to_nibbles
+from gossipbook.randomness import SeededRandom
+from gossipbook.replica import Replica, ReplicaSettings
+
+STALE_LINK_US = 1_500_000
+"""A link silent for so long loses against a new one of the same peer, whoever dialled it."""
+
+MAX_SERVED_BYTES = 4_194_304
+"""What one Want is answered with at most."""
+
+
+class StoredState(NamedTuple):
+    """What a peer finds in its store at the start; logs without gaps, checksums verified."""
+
+    entries: Sequence[Entry] = ()
+    proofs: Sequence[ForkProof] = ()
+    clock_high_water: int = 0
+
+
+class _Verifying(NamedTuple):
+    link: LinkId
+    reply: bool
+    size_bytes: int
+    entries: tuple[Entry, ...]
+
+
+class GossipProtocol:
+    """One peer's protocol. See ``interface`` for the driver's duties."""
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        keypair: Keypair,
+        *,
+        random: SeededRandom,
+        bootstrap: Iterable[Address] = (),
+        stored: StoredState | None = None,
+        alone: bool = False,
+        config: GossipConfig | None = None,
+        settings: ReplicaSettings | None = None,
+    ) -> None:
+        self.genesis = genesis
+        self.own_id = keypair.peer_id
+        self.config = config = config or GossipConfig()
+        self.replica = replica = Replica(genesis, settings)
+        self.statistics = GossipStatistics()
+        self.clock = NetworkClock()
+        self._random = random
+        self._now = Instant(0, 0)
+        self._out: list[Output] = []
+        self._links: dict[LinkId, Link] = {}
+        self._by_peer: dict[PeerId, Link] = {}
+        self._dialling: dict[Address, None] = {}
+        self.address_book = AddressBook(self.own_id, config, random)
+        for address in bootstrap:
+            self.address_book.add_bootstrap(address)
+        self._fetcher = Fetcher(config, random)
+        self._bisections: dict[PeerId, Bisection] = {}
+        self._verifying: dict[int, _Verifying] = {}
+        self._verifying_ids: dict[bytes, None] = {}
+        self._watch = DivergenceWatch(replica, config)
+        self._next_token = 1
+        self._own_token: int | None = None
+        self._first_confirmation_us: int | None = None
+        self._skewed = False
+        self._left = False
+        self._timers: dict[str, int] = {}
+        self._announced_us: int | None = None
+        self._restore(stored or StoredState())
+        self.own = OwnLog(
+            keypair,
+            replica,
+            self.clock,
+            config,
+            confirmed=alone or len(self.address_book) == 0,
+        )
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Received: self._on_received,
+            TimerFired: self._on_timer,
+            Verified: self._on_verified,
+            Persisted: self._on_persisted,
+            PersistFailed: self._on_persist_failed,
+            Submit: self._on_submit,
+            Withdraw: lambda withdraw: self.own.withdraw(withdraw.token),
+            LinkUp: self._on_link_up,
+            LinkDown: self._on_link_down,
+            DialFailed: self._on_dial_failed,
+            Leave: self._on_leave,
+        }
+        self._on_message: dict[type, Callable[[Link, Any], None]] = {
+            News: self._on_news,
+            Ping: self._on_ping,
+            Pong: self._on_pong,
+            Want: self._on_want,
+            Compare: self._on_compare,
+            FrontierIs: self._on_frontier,
+            Walk: self._on_walk,
+            Branch: self._on_branch,
+            IdsWanted: self._on_ids_wanted,
+            IdsAre: self._on_ids,
+            Evidence: self._on_evidence,
+            Peers: self._on_peers,
+            Goodbye: self._on_goodbye,
+            YourHead: self._on_your_head,
+            CutsWanted: self._on_cuts_wanted,
+            CutsAre: self._on_cuts,
+            MarketsWanted: self._on_markets_wanted,
+            MarketsAre: self._on_markets,
+            LevelsWanted: self._on_levels_wanted,
+            LevelsAre: self._on_levels,
+        }
+        self._timer_actions: dict[str, Callable[[], None]] = {
+            "push": self._flush,
+            "settle": self._settle,
+            "fetch": self._fetch,
+            "release": self._release,
+            "compare": self._open_compare,
+            "ping": self._ping,
+            "suspect": self._suspect,
+            "dial": self._dial,
+            "peers": self._tell_peers,
+            "renew": self._renew,
+            "confirm": self._check_confirmed,
+            "audit": self._audit,
+        }
+
+    # ================================================================ what the driver calls
+
+    def start(self, now: Instant) -> list[Output]:
+        """The first outputs; call once, before ``handle``."""
+        self._now = now
+        for name, interval_us in (
+            ("compare", self.config.compare_us),
+            ("ping", self.config.ping_us),
+            ("suspect", self.config.ping_us // 2),
+            ("peers", self.config.peers_us),
+            ("renew", self.config.renew_us),
+        ):
+            self._timers[name] = now.monotonic_us + self._random.below(interval_us) + 1
+        self._timers["dial"] = now.monotonic_us
+        self._arm_settle()
+        self._on_timer(None)
+        return self._finish()
+
+    def handle(self, what: Input, now: Instant) -> list[Output]:
+        """What has to happen because of ``what``, in order. Never raises for remote input."""
+        self._now = now
+        self._handlers[type(what)](what)
+        return self._finish()
+
+    def settle_now(self, now: Instant) -> list[Output]:
+        """Bring books up to date because somebody is about to read them."""
+        self._now = now
+        self._release()
+        self._settle()
+        return self._finish()
+
+    def seen_by(self, seq: int) -> int:
+        """How many linked peers are known to hold our own entry ``seq``."""
+        return sum(link.known_length(self.own_id) > seq for link in self._links.values())
+
+    @property
+    def linked_peers(self) -> list[PeerId]:
+        return sorted(self._by_peer)
+
+    @property
+    def local_ms(self) -> int:
+        """The network-corrected time of the latest input, in milliseconds since 1970."""
+        return self.clock.local_ms(self._now.wall_us)
+
+    # ================================================================ links
+
+    def _on_link_up(self, up: LinkUp) -> None:
+        now_us = self._now.monotonic_us
+        if up.address is not None:
+            self._dialling.pop(up.address, None)
+        refusal = self._why_not_link(up)
+        if refusal is not None:
+            self._out.append(DropLink(up.link, refusal))
+            self._after("dial", 0)
+            return
+        known = self._by_peer.get(up.peer_id)
+        if known is not None:
+            if not self._replaces(up, known):
+                self._out.append(DropLink(up.link, "there is a link to this peer already"))
+                return
+            self._forget_link(known)
+            self._out.append(DropLink(known.link, "replaced by a newer link"))
+        elif len(self._links) >= self.config.link_limit and not up.dialled:
+            sample = self.address_book.sample(self.config.peers_sample, leave_out=up.peer_id)
+            if sample:
+                self._send_raw(up.link, Peers(tuple(sample)))
+            self._out.append(DropLink(up.link, "no room for another link"))
+            return
+        link = Link.open(
+            up.link,
+            up.peer_id,
+            up.address,
+            dialled=up.dialled,
+            config=self.config,
+            now_us=now_us,
+        )
+        self._links[up.link] = self._by_peer[up.peer_id] = link
+        if up.address is not None:
+            self.address_book.reached(up.peer_id, up.address)
+        if known is None:
+            self._emit(PeerUp(up.peer_id))
+        self._greet(link)
+
+    def _greet(self, link: Link) -> None:
+        """The first words: what we hold of the other's log, the time, peers, our frontier."""
+        self._send(link, YourHead(self.replica.head(link.peer_id)))
+        self._send_ping(link)
+        sample = self.address_book.sample(self.config.peers_sample, leave_out=link.peer_id)
+        if sample:
+            self._send(link, Peers(tuple(sample)))
+        if link.dialled:
+            self._send_compare(link)
+        self._after("dial", 0)
+
+    def _why_not_link(self, up: LinkUp) -> str | None:
+        if up.peer_id == self.own_id:
+            return "this is our own peer id"
+        if self._left:
+            return "this peer has left"
+        if not self.replica.may_write(up.peer_id):
+            return f"{short(up.peer_id)} is not a member of {self.genesis.name!r}"
+        if self.address_book.is_banned(up.peer_id, self._now.monotonic_us):
+            return "it broke a rule a short while ago"
+        return None
+
+    def _replaces(self, up: LinkUp, known: Link) -> bool:
+        """Of two links to one peer keep the one dialled by the lower id, or the live one."""
+        if up.dialled == known.dialled:
+            return True  # its dialler has given the old one up
+        if self._now.monotonic_us - known.detector.last_us > STALE_LINK_US:
+            return True
+        return up.dialled == (self.own_id < up.peer_id)
+
+    def _on_link_down(self, down: LinkDown) -> None:
+        link = self._links.get(down.link)
+        if link is not None:
+            self._lose(link, "the connection closed")
+
+    def _lose(self, link: Link, reason: str) -> None:
+        """The link is gone, or shall be."""
+        self._forget_link(link)
+        self.statistics.links_lost += 1
+        if link.address is not None:
+            self.address_book.failed(link.address, self._now.monotonic_us)
+        self._emit(PeerDown(link.peer_id, reason))
+        self._after("dial", 0)
+        self._check_confirmed()
+
+    def _drop(self, link: Link, reason: str) -> None:
+        self._out.append(DropLink(link.link, reason))
+        self._lose(link, reason)
+
+    def _offence(self, link: Link, what: str) -> None:
+        """The peer broke a rule: it loses this link and is left alone for a while."""
+        self.statistics.refused_messages += 1
+        self.address_book.ban(link.peer_id, self._now.monotonic_us)
+        self._drop(link, f"{short(link.peer_id)} broke a rule: {what}")
+
+    def _forget_link(self, link: Link) -> None:
+        del self._links[link.link]
+        if self._by_peer.get(link.peer_id) is link:
+            del self._by_peer[link.peer_id]
+        self._fetcher.link_gone(link.link, self._now.monotonic_us)
+        self._wake_fetcher()
+        for author in [a for a, b in self._bisections.items() if b.link == link.link]:
+            del self._bisections[author]
+        self._watch.link_gone(link.link)
+
+    def _on_dial_failed(self, failed: DialFailed) -> None:
+        self._dialling.pop(failed.address, None)
+        self.address_book.failed(failed.address, self._now.monotonic_us)
+        self._after("dial", 0)
+        self._check_confirmed()
+
+    def _on_leave(self, _: Leave) -> None:
+        self._left = True
+        for link in list(self._links.values()):
+            self._send(link, Goodbye())
+            self._out.append(DropLink(link.link, "we left"))
+            self._forget_link(link)
+        self._timers.clear()
+
+    # ================================================================ messages in
+
+    def _on_received(self, received: Received) -> None:
+        link = self._links.get(received.link)
+        if link is None:
+            return
+        try:
+            message = decode_message(received.data, max_size=self.config.max_frame_bytes)
+            kind = type(message).__name__
+            self.statistics.count_received(kind, len(received.data))
+            link.detector.heard(self._now.monotonic_us, quantum_us=self.config.ping_us // 4)
+            self._on_message[type(message)](link, message)
+        except RemoteError as error:
+            self._offence(link, str(error))
+
+    def _on_ping(self, link: Link, ping: Ping) -> None:
+        self._send(link, Pong(ping.token, self._now.wall_us))
+
+    def _on_pong(self, link: Link, pong: Pong) -> None:
+        if pong.token != link.ping_token:
+            return
+        link.ping_token = 0
+        round_trip_us = self._now.monotonic_us - link.ping_sent_us
+        offset_us = pong.wall_us + round_trip_us // 2 - self._now.wall_us
+        link.clock.add(round_trip_us=round_trip_us, offset_us=offset_us)
+        offsets = [one.clock.offset_us for one in self._links.values()]
+        self.clock.update([offset for offset in offsets if offset is not None])
+        if self.clock.out_of_bounds != self._skewed:
+            self._skewed = self.clock.out_of_bounds
+            self._emit(ClockSkew(self.clock.median_us, self._skewed))
+        self._arm_release()
+
+    def _on_peers(self, link: Link, peers: Peers) -> None:
+        for peer_id, address in peers.peers:
+            if self.replica.may_write(peer_id):
+                self.address_book.learn(peer_id, address)
+        if len(self._links) + len(self._dialling) < self.config.link_target:
+            self._after("dial", 0)
+
+    def _on_goodbye(self, link: Link, _: Goodbye) -> None:
+        self._out.append(DropLink(link.link, "it left"))
+        self._forget_link(link)
+        self.address_book.left(link.peer_id, self._now.monotonic_us)
+        self._emit(PeerDown(link.peer_id, "it left"))
+        self._after("dial", 0)
+        self._check_confirmed()
+
+    def _on_your_head(self, link: Link, message: YourHead) -> None:
+        """The other side tells what it holds of our own log: the confirmation before signing."""
+        head = message.head
+        if head.author != self.own_id:
+            raise ProtocolViolation("the first word is about somebody else's log")
+        own = self.replica.head(self.own_id)
+        link.own_head_claimed = head.length
+        log = self.replica.logs.get(self.own_id)
+        agrees = head.length == 0 or (log is not None and log.id_at(head.length - 1) == head.head_id)
+        link.own_head_answered = agrees or head.length > own.length
+        self._on_head(link, head, from_frontier=True)
+        self._check_confirmed()
+
+    def _check_confirmed(self) -> None:
+        """May we sign? Once a linked peer confirmed our head and the others had a second."""
+        for token, error in self.own.expired(self._now.monotonic_us):
+            self._out.append(Refused(token, error))
+        if self.own.confirmed:
+            return
+        length = self.replica.head(self.own_id).length
+        answered = [
+            link
+            for link in self._links.values()
+            if link.own_head_answered and link.own_head_claimed <= length
+        ]
+        if answered:
+            if self._first_confirmation_us is None:
+                self._first_confirmation_us = self._now.monotonic_us
+            grace_over = (
+                self._now.monotonic_us
+                >= self._first_confirmation_us + self.config.confirm_grace_us
+            )
+            if len(answered) == len(self._links) and not self._dialling or grace_over:
+                self.own.confirmed = True
+                self._timers.pop("confirm", None)
+                self._next_batch()
+                return
+            self._at("confirm", self._first_confirmation_us + self.config.confirm_grace_us)
+        deadline_us = self.own.next_deadline_us()
+        if deadline_us is not None:
+            self._at("confirm", deadline_us)
+
+    # ================================================================ entries in
+
+    def _on_news(self, link: Link, news: News) -> None:
+        link.complete = news.complete
+        fresh: list[Entry] = []
+        size_bytes = 0
+        for run in news.runs:
+            entries = decode_run(run, self.genesis.network_id)
+            novel = self._novel(link, entries)
+            if not novel:
+                self.statistics.duplicate_bytes += len(run)
+                self._got(link, entries)
+            else:
+                size_bytes += len(run)
+            fresh += novel
+        for head in news.heads:
+            self._on_head(link, head, from_frontier=False)
+        if fresh:
+            self._verify(link, fresh, reply=news.reply, size_bytes=size_bytes)
+
+    def _novel(self, link: Link, entries: Sequence[Entry]) -> list[Entry]:
+        """The entries of a run that could teach us something; learns what the link holds."""
+        author, first, last = entries[0].author, entries[0].seq, entries[-1]
+        if not self.replica.may_write(author):
+            raise ProtocolViolation(f"it sent entries of {short(author)}, who is not a member")
+        if link.known_length(author) <= last.seq:
+            self._learn(link, author, last.seq + 1, last.id)
+        log = self.replica.logs.get(author)
+        novel = [entry for entry in entries if entry.id not in self._verifying_ids]
+        if log is not None:
+            if first < log.length:
+                novel = [entry for entry in novel if log.id_at(entry.seq) != entry.id]
+            k = log.k
+            if k is not None:
+                # Beyond a fork nothing counts, but an entry at k may prove an earlier one.
+                novel = [
+                    entry
+                    for entry in novel
+                    if entry.seq < k
+                    or (entry.seq == k == log.length and entry.prev != log.head_id)
+                ]
+        self.statistics.duplicate_entries += len(entries) - len(novel)
+        return novel
+
+    def _verify(
+        self, link: Link, entries: list[Entry], *, reply: bool, size_bytes: int
+    ) -> None:
+        if link.verifying_bytes > self.config.verifying_bytes_limit:
+            self.statistics.throttled_requests += 1
+            for entry in entries:  # anti-entropy brings them again
+                self._fetcher.arrived(entry.author, link.link, entry.seq, entry.seq + 1)
+                self._fetcher.want(entry.author, self._now.monotonic_us + self.config.compare_us)
+            self._wake_fetcher()
+            return
+        token = self._token()
+        batch = tuple(entries)
+        self._verifying[token] = _Verifying(link.link, reply, size_bytes, batch)
+        for entry in batch:
+            self._verifying_ids[entry.id] = None
+        link.verifying_bytes += size_bytes
+        self._out.append(Verify(token, batch))
+
+    def _on_verified(self, verified: Verified) -> None:
+        pending = self._verifying.pop(verified.token)
+        for entry in pending.entries:
+            self._verifying_ids.pop(entry.id, None)
+        link = self._links.get(pending.link)
+        if link is not None:
+            link.verifying_bytes -= pending.size_bytes
+        good = [entry for entry in verified.entries if entry is not None]
+        self.statistics.novel_entries += len(good)
+        self.statistics.novel_bytes += pending.size_bytes
+        error: RemoteError | None = None
+        if len(good) < len(verified.entries):
+            error = BadSignature("it sent an entry that its author did not sign")
+        try:
+            self._admit(good, link, tell_only=pending.reply)
+        except RemoteError as invalid:
+            error = invalid
+        if error is not None and link is not None and link.link in self._links:
+            self._offence(link, str(error))
+
+    def _admit(self, entries: Sequence[Entry], link: Link | None, *, tell_only: bool) -> None:
+        """Verified entries of others join the set: store them, spread them, ask for more."""
+        local_ms = self.local_ms
+        authors: dict[PeerId, None] = {}
+        added: list[Entry] = []
+        proofs: list[ForkProof] = []
+        gap = False
+        try:
+            for entry in entries:
+                one = self.replica.add((entry,), local_ms=local_ms)
+                added += one.entries
+                proofs += one.proofs
+                gap = gap or one.gap
+                authors[entry.author] = None
+        finally:
+            if added or proofs:
+                self._persist(added, proofs)
+            for author in authors:
+                self._took(author, link, tell_only=tell_only)
+            if link is not None:
+                self._got(link, entries)
+            self._announce(proofs, link)
+            if any(entry.author == self.own_id for entry in added):
+                self.own.saw_own_entries_elsewhere()
+                self._check_confirmed()
+            self._arm_settle()
+            self._arm_release()
+
+    def _took(self, author: PeerId, link: Link | None, *, tell_only: bool) -> None:
+        head = self.replica.head(author)
+        if head.length == 0:
+            return
+        from_author = link is not None and link.peer_id == author and link.complete
+        self._spread(head, tell_only=tell_only or from_author)
+        log = self.replica.logs[author]
+        if log.waiting_count or self._claimed_beyond(head):
+            self._want(author, 0)
+
+    def _got(self, link: Link, entries: Sequence[Entry]) -> None:
+        """These entries came over this link: they are on order no more."""
+        first = 0
+        while first < len(entries):
+            last = first
+            author = entries[first].author
+            while last + 1 < len(entries) and entries[last + 1].author == author:
+                last += 1
+            self._fetcher.arrived(author, link.link, entries[first].seq, entries[last].seq + 1)
+            first = last + 1
+
+    def _claimed_beyond(self, head: Head) -> bool:
+        if head.k is not None and head.length >= head.k:
+            return False
+        return any(link.known_length(head.author) > head.length for link in self._links.values())
+
+    def _learn(self, link: Link, author: PeerId, length: int, head_id: Any) -> None:
+        """The link claims to hold so much of an author's log."""
+        if author not in link.known and author not in self.replica.logs:
+            if link.unknown_authors >= self.config.unknown_authors_limit:
+                return
+            link.unknown_authors += 1
+        link.known[author] = (length, head_id)
+
+    def _on_head(self, link: Link, head: Head, *, from_frontier: bool) -> None:
+        """The link tells how much of one log it holds."""
+        author, length = head.author, head.length
+        if not self.replica.may_write(author):
+            raise ProtocolViolation(f"it holds entries of {short(author)}, who is not a member")
+        self._learn(link, author, length, head.head_id)
+        ours = self.replica.head(author)
+        if ours.k is not None and (head.k is None or head.k > ours.k):
+            self._prove_to(link, author, again=from_frontier)
+        elif head.k is not None and (ours.k is None or ours.k > head.k):
+            self._send(link, News((), (ours,)))  # it shows its evidence to who lacks it
+        if length > ours.length:
+            if ours.k is None or ours.length < ours.k:
+                self._want(author, 0 if from_frontier else self.config.pull_us)
+        elif length and self.replica.logs[author].id_at(length - 1) != head.head_id:
+            self._bisect(link, author, length - 1)
+
+    # ---------------------------------------------------------------- forks
+
+    def _bisect(self, link: Link, author: PeerId, differs_at: int) -> None:
+        """Our log and the link's differ at this seq: find the least seq at which they do."""
+        known = self._bisections.get(author)
+        if known is not None and self._now.monotonic_us < known.deadline_us:
+            return
+        self.statistics.bisections += 1
+        search = Bisection(author, link.link, differs_at, 0)
+        self._bisections[author] = search
+        self._continue_bisection(link, search)
+
+    def _continue_bisection(self, link: Link, search: Bisection) -> None:
+        search.deadline_us = self._now.monotonic_us + self.config.fetch_timeout_us
+        seqs = search.next_seqs()
+        if seqs:
+            self._send(link, IdsWanted(search.author, seqs))
+        else:
+            del self._bisections[search.author]
+            self._send(link, Want(((search.author, search.high, 1),)))
+
+    def _on_ids_wanted(self, link: Link, wanted: IdsWanted) -> None:
+        if not link.requests.take(1, self._now.monotonic_us):
+            self.statistics.throttled_requests += 1
+            return
+        log = self.replica.logs.get(wanted.author)
+        ids = [(seq, log.id_at(seq)) for seq in wanted.seqs] if log is not None else []
+        self._send(
+            link, IdsAre(wanted.author, tuple((seq, one) for seq, one in ids if one is not None))
+        )
+
+    def _on_ids(self, link: Link, message: IdsAre) -> None:
+        search = self._bisections.get(message.author)
+        if search is None or search.link != link.link:
+            return
+        log = self.replica.logs[message.author]
+        if log.length <= search.high or not search.narrow(message.ids, log.id_at):
+            del self._bisections[message.author]  # one of the two logs has been cut meanwhile
+            return
+        self._continue_bisection(link, search)
+
+    def _on_evidence(self, link: Link, evidence: Evidence) -> None:
+        news: list[ForkProof] = []
+        for data in evidence.proofs:
+            proof = ForkProof.decode(data, self.genesis.network_id)
+            link.evidence[proof.author] = proof.seq
+            k = self.replica.head(proof.author).k
+            if k is not None and k <= proof.seq:
+                continue
+            proof.check(self.genesis.network_id)
+            news += self.replica.add_proof(proof, local_ms=self.local_ms).proofs
+        if news:
+            self._persist((), news)
+            self._announce(news, link)
+            self._arm_settle()
+
+    def _announce(self, proofs: Sequence[ForkProof], source: Link | None) -> None:
+        """New evidence: tell the user, and every link."""
+        for proof in proofs:
+            self._emit(ForkProven(proof))
+            if proof.author == self.own_id:
+                self.own.forked = True
+                self._next_batch()
+            for link in list(self._links.values()):
+                self._prove_to(link, proof.author, again=False)
+
+    def _prove_to(self, link: Link, author: PeerId, *, again: bool) -> None:
+        proof = self.replica.logs[author].proof
+        assert proof is not None
+        if again or link.evidence.get(author, proof.seq + 1) > proof.seq:
+            link.evidence[author] = proof.seq
+            self._send(link, Evidence((proof.encode(),)))
+
+    # ================================================================ our own entries
+
+    def _on_submit(self, submit: Submit) -> None:
+        self.own.submit(submit.token, submit.commands, self._now.monotonic_us)
+        self._next_batch()
+        if not self.own.confirmed:
+            self._check_confirmed()
+
+    def _next_batch(self) -> None:
+        batch, refusals = self.own.take_batch(self._now)
+        self._refuse(refusals)
+        if batch is not None:
+            self._own_token = self._token()
+            self._out.append(
+                Persist(
+                    self._own_token, (batch.entry,), (), self.replica.clock.high_water
+                )
+            )
+
+    def _on_persisted(self, persisted: Persisted) -> None:
+        if persisted.token != self._own_token:
+            return
+        self._own_token = None
+        batch = self.own.landed()
+        added = self.replica.add((batch.entry,), local_ms=self.local_ms)
+        self._announce(added.proofs, None)
+        if not self.replica.logs[self.own_id].holds(batch.entry):
+            error = self.own.forked_error_if_any()
+            assert error is not None, "our own entry does not count, yet nothing proves a fork"
+            self._refuse([(token, error) for token, _ in batch.submits])
+            return
+        for token, first_index in batch.submits:
+            self._out.append(Submitted(token, batch.entry.id, batch.entry.seq, first_index))
+        self._spread(self.replica.head(self.own_id), to_all=self._linked_to_everyone())
+        self._arm_settle()
+        self._arm_release()
+        self._next_batch()
+
+    def _on_persist_failed(self, failed: PersistFailed) -> None:
+        if failed.token == self._own_token:
+            self._own_token = None
+            self._refuse(self.own.failed(failed.reason))
+            self._next_batch()
+
+    def _refuse(self, refusals: Iterable[Refusal]) -> None:
+        for token, error in refusals:
+            self._out.append(Refused(token, error))
+
+    def _linked_to_everyone(self) -> bool:
+        return len(self._links) <= self.config.link_target and len(self._links) >= max(
+            1, self.address_book.peer_count
+        )
+
+    # ================================================================ entries out
+
+    def _spread(self, head: Head, *, tell_only: bool = False, to_all: bool = False) -> None:
+        """An author's log grew: push it to some links that lack it, tell the others."""
+        author, length = head.author, head.length
+        lacking = [link for link in self._links.values() if link.known_length(author) < length]
+        if not lacking:
+            return
+        now_us = self._now.monotonic_us
+        if tell_only:
+            chosen: list[Link] = []
+        elif to_all:
+            chosen = lacking
+        else:
+            chosen = random_subset(lacking, self.config.fanout, self._random)
+        for link in chosen:
+            link.push[author] = None
+            link.tell.pop(author, None)
+            if link.push_at_us is None:
+                link.push_at_us = now_us + self.config.coalesce_us
+                self._at("push", link.push_at_us)
+        for link in lacking:
+            if author not in link.push:
+                link.tell[author] = None
+                if link.tell_at_us is None:
+                    link.tell_at_us = now_us + self.config.tell_us
+                    self._at("push", link.tell_at_us)
+
+    def _flush(self) -> None:
+        """Send the pushes that are due, and the heads that ride with them or waited enough."""
+        now_us = self._now.monotonic_us
+        complete = self._linked_to_everyone()
+        runs: dict[tuple[PeerId, int], bytes] = {}  # the same run often goes to several links
+        earliest: int | None = None
+        for link in self._links.values():
+            due = (link.push_at_us is not None and link.push_at_us <= now_us) or (
+                link.tell_at_us is not None and link.tell_at_us <= now_us
+            )
+            if due:
+                self._send_news(link, runs, complete)
+                continue
+            for at_us in (link.push_at_us, link.tell_at_us):
+                if at_us is not None and (earliest is None or at_us < earliest):
+                    earliest = at_us
+        if earliest is not None:
+            self._at("push", earliest)
+
+    def _send_news(self, link: Link, cache: dict[tuple[PeerId, int], bytes], complete: bool) -> None:
+        runs: list[bytes] = []
+        heads: list[Head] = []
+        size_bytes = 0
+        for author in link.push:
+            log = self.replica.logs[author]
+            known = link.known_length(author)
+            if known >= log.length:
+                continue
+            if log.length - known > self.config.push_entries or size_bytes > self.config.chunk_bytes:
+                heads.append(self.replica.head(author))
+                continue
+            run = cache.get((author, known))
+            if run is None:
+                run = cache[author, known] = encode_run(log.entries[known:])
+            if len(run) > MAX_RUN_BYTES:
+                heads.append(self.replica.head(author))
+                continue
+            runs.append(run)
+            size_bytes += len(run)
+            link.known[author] = (log.length, log.head_id)
+        for author in link.tell:
+            head = self.replica.head(author)
+            if link.known_length(author) < head.length:
+                heads.append(head)
+        link.push.clear()
+        link.tell.clear()
+        link.push_at_us = link.tell_at_us = None
+        if runs or heads:
+            self._send(link, News(tuple(runs), tuple(heads), complete=complete), droppable=True)
+
+    def _on_want(self, link: Link, want: Want) -> None:
+        """Serve runs; what we do not hold is answered with how much we do."""
+        frames: list[list[bytes]] = [[]]
+        heads: dict[PeerId, Head] = {}
+        total = room = 0
+        for author, first, count in want.ranges:
+            log = self.replica.logs.get(author)
+            if log is None or first >= log.length:
+                heads[author] = self.replica.head(author)
+                continue
+            end = min(first + count, log.length, first + MAX_RUN_ENTRIES)
+            while first < end and total < MAX_SERVED_BYTES:
+                taken = self._chunk(log.entries, first, end)
+                run = encode_run(log.entries[first:taken])
+                if not link.serving.take(len(run), self._now.monotonic_us):
+                    self.statistics.throttled_requests += 1
+                    end = first
+                    break
+                if room + len(run) > self.config.chunk_bytes and frames[-1]:
+                    frames.append([])
+                    room = 0
+                frames[-1].append(run)
+                room += len(run)
+                total += len(run)
+                first = taken
+        for index, runs in enumerate(frames):
+            told = tuple(head for head in heads.values() if not head.is_empty) if not index else ()
+            if runs or told:
+                self._send(link, News(tuple(runs), told, reply=True))
+
+    def _chunk(self, entries: Sequence[Entry], first: int, end: int) -> int:
+        """Where a run from ``first`` on has to stop to stay within the chunk size."""
+        size_bytes = 0
+        for at in range(first, end):
+            size_bytes += entries[at].size_bytes
+            if size_bytes > self.config.chunk_bytes and at > first:
+                return at
+        return end
+
+    # ================================================================ anti-entropy
+
+    def _open_compare(self) -> None:
+        self._after("compare", jittered(self.config.compare_us, self._random))
+        if self._links:
+            self._send_compare(self._random.choice(list(self._links.values())))
+
+    def _send_compare(self, link: Link) -> None:
+        self._release()
+        self._settle()
+        cuts = self.replica.recent_cuts(local_ms=self.local_ms, count=self.config.cuts_sent)
+        frontier = self.replica.frontier
+        self._send(link, Compare(frontier.root(), len(frontier), spans_of(cuts)))
+
+    def _on_compare(self, link: Link, compare: Compare) -> None:
+        now_us = self._now.monotonic_us
+        if not link.requests.take(1, now_us):
+            self.statistics.throttled_requests += 1
+            return
+        self._release()
+        self._settle()
+        self.replica.recent_cuts(local_ms=self.local_ms, count=self.config.cuts_sent)
+        caught_up, question = self._watch.compare(
+            link.link, link.peer_id, compare.spans, now_us
+        )
+        if question is not None:
+            self._send(link, question)
+            self._send_compare(link)  # so that the other side sees the difference, too
+        frontier = self.replica.frontier
+        if compare.frontier_root == frontier.root():
+            return
+        authors = max(len(frontier), compare.author_count)
+        if caught_up and authors > self.config.small_frontier_limit:
+            return  # what differs is younger than the cut, and on its way
+        if authors <= self.config.whole_frontier_limit:
+            self._send(link, FrontierIs(tuple(frontier.heads())))
+        else:
+            self._send(link, Walk((b"",)))
+
+    def _on_frontier(self, link: Link, message: FrontierIs) -> None:
+        """The link's whole frontier: the truth about what it holds."""
+        link.known.clear()
+        link.unknown_authors = 0
+        named: dict[PeerId, None] = {}
+        for head in message.heads:
+            named[head.author] = None
+            self._on_head(link, head, from_frontier=True)
+            if link.link not in self._links:
+                return
+        self._tell_lacking(link, [head.author for head in self.replica.frontier.heads()], named)
+
+    def _tell_lacking(
+        self, link: Link, authors: Iterable[PeerId], named: dict[PeerId, None]
+    ) -> None:
+        """Tell the link of the logs of which we hold more than it does."""
+        heads = []
+        for author in authors:
+            ours = self.replica.head(author)
+            if author not in named:
+                link.known.pop(author, None)
+                if ours.k is not None:
+                    self._prove_to(link, author, again=True)
+            if link.known_length(author) < ours.length:
+                heads.append(ours)
+        for at in range(0, len(heads), self.config.whole_frontier_limit):
+            part = heads[at : at + self.config.whole_frontier_limit]
+            self._send(link, News((), tuple(part)))
+
+    def _on_walk(self, link: Link, walk: Walk) -> None:
+        if not link.requests.take(1 + len(walk.prefixes) // 16, self._now.monotonic_us):
+            self.statistics.throttled_requests += 1
+            return
+        tree = self.replica.frontier.tree()
+        for prefix in walk.prefixes:
+            if tree.subtree_size(prefix) <= self.config.walk_leaf_limit:
+                heads = [self.replica.head(PeerId(key)) for key, _ in tree.subtree_items(prefix)]
+                self._send(link, Branch(prefix, (), tuple(heads)))
+            else:
+                children = tuple((one.prefix, one.root) for one in tree.children(prefix))
+                self._send(link, Branch(prefix, children, ()))
+
+    def _on_branch(self, link: Link, branch: Branch) -> None:
+        tree = self.replica.frontier.tree()
+        if not branch.children:
+            if len(branch.heads) > self.config.walk_leaf_limit:
+                raise ProtocolViolation("a branch with more heads than a branch may list")
+            named: dict[PeerId, None] = {}
+            for head in branch.heads:
+                named[head.author] = None
+                self._on_head(link, head, from_frontier=True)
+            ours = [PeerId(key) for key, _ in tree.subtree_items(branch.prefix)]
+            self._tell_lacking(link, ours, named)
+            return
+        prefixes = [prefix for prefix, _ in branch.children]
+        if any(
+            len(prefix) <= len(branch.prefix) or not prefix.startswith(branch.prefix)
+            for prefix in prefixes
+        ):
+            raise ProtocolViolation("a branch whose children do not lie below it")
+        uncovered = [
+            PeerId(key)
+            for key, _ in tree.subtree_items(branch.prefix)
+            if not any(to_nibbles(key).startswith(prefix) for prefix in prefixes)
+        ]
+        self._tell_lacking(link, uncovered, {})
+        different = [
+            prefix for prefix, root in branch.children if tree.subtree_root(prefix) != root
+        ]
+        if different:
+            self._send(link, Walk(tuple(different)))
+
+    # ---------------------------------------------------------------- divergence
+
+    def _on_cuts_wanted(self, link: Link, wanted: CutsWanted) -> None:
+        if link.requests.take(1, self._now.monotonic_us):
+            cuts = [self.replica.cut_at(second) for second in sorted(set(wanted.seconds))]
+            self._send(link, CutsAre(spans_of([cut for cut in cuts if cut is not None])))
+
+    def _on_cuts(self, link: Link, message: CutsAre) -> None:
+        self._investigate(link, self._watch.cuts(link.link, message, self._now.monotonic_us))
+
+    def _on_markets_wanted(self, link: Link, wanted: MarketsWanted) -> None:
+        if link.requests.take(1, self._now.monotonic_us):
+            answer = answer_markets(self.replica, wanted.second)
+            if answer is not None:
+                self._send(link, answer)
+
+    def _on_markets(self, link: Link, message: MarketsAre) -> None:
+        self._investigate(link, self._watch.markets(link.link, message, self._now.monotonic_us))
+
+    def _on_levels_wanted(self, link: Link, wanted: LevelsWanted) -> None:
+        if link.requests.take(1, self._now.monotonic_us):
+            answer = answer_levels(self.replica, wanted)
+            if answer is not None:
+                self._send(link, answer)
+
+    def _on_levels(self, link: Link, message: LevelsAre) -> None:
+        self._investigate(link, self._watch.levels(link.link, message, self._now.monotonic_us))
+
+    def _investigate(self, link: Link, question: Message | None) -> None:
+        if question is not None:
+            self._send(link, question)
+        elif self._watch.ready:
+            claim = self._watch.begin_audit()
+            if claim is not None:
+                self.statistics.audits += 1
+                self._emit(claim)
+                self._after("audit", self.config.audit_pause_us)
+
+    def _audit(self) -> None:
+        """One slice of the replay by which we judge ourselves."""
+        heal, verdict = self._watch.audit_slice(self._now.monotonic_us)
+        if heal:
+            update = self.replica.heal(self._watch.take_audit())
+            if update is not None:
+                self._emit(update)
+        if verdict is not None:
+            self._emit(verdict)
+        elif self._watch.auditing:
+            self._after("audit", self.config.audit_pause_us)
+
+    # ================================================================ timers
+
+    def _on_timer(self, _: TimerFired | None) -> None:
+        now_us = self._now.monotonic_us
+        self._announced_us = None
+        for name, action in self._timer_actions.items():
+            at_us = self._timers.get(name)
+            if at_us is not None and at_us <= now_us:
+                del self._timers[name]
+                action()
+
+    def _settle(self) -> None:
+        if not self.replica.needs_settling:
+            return
+        for update in self.replica.settle(now_us=self._now.monotonic_us, local_ms=self.local_ms):
+            self._emit(update)
+        self._arm_settle()
+
+    def _arm_settle(self) -> None:
+        if self.replica.needs_settling and "settle" not in self._timers:
+            earliest = self.replica.next_settle_us() or 0
+            self._at("settle", max(earliest, self._now.monotonic_us + self.config.settle_us))
+
+    def _release(self) -> None:
+        self.replica.release(self.local_ms)
+        self._arm_release()
+        self._arm_settle()
+
+    def _arm_release(self) -> None:
+        due_ms = self.replica.next_release_ms
+        if due_ms is None:
+            self._timers.pop("release", None)
+            return
+        # Far-future entries wait for ever; look again at least once a minute, clocks do change.
+        wait_us = min(max((due_ms - self.local_ms) * 1_000, 1_000), 60_000_000)
+        self._timers["release"] = self._now.monotonic_us + wait_us
+
+    def _want(self, author: PeerId, delay_us: int) -> None:
+        self._fetcher.want(author, self._now.monotonic_us + delay_us)
+        self._wake_fetcher()
+
+    def _wake_fetcher(self) -> None:
+        if self._fetcher.wake_us is not None:
+            self._at("fetch", max(self._fetcher.wake_us, self._now.monotonic_us))
+
+    def _fetch(self) -> None:
+        """Ask for what is missing, of whoever claims to hold it."""
+        now_us = self._now.monotonic_us
+        for author, link_id in self._fetcher.expired(now_us):
+            self.statistics.fetch_timeouts += 1
+            link = self._links.get(link_id)
+            if link is not None:  # do not believe its claim until it makes it again
+                ours = self.replica.head(author)
+                link.known[author] = (ours.length, ours.head_id)
+                if author == self.own_id:
+                    link.own_head_claimed = min(link.own_head_claimed, ours.length)
+                    self._check_confirmed()
+        asks = self._fetcher.plan(
+            now_us,
+            have=self._have,
+            claims=self._claims,
+        )
+        for link_id, ranges in asks.items():
+            self._send(self._links[link_id], Want(tuple(ranges)))
+        self._wake_fetcher()
+
+    def _have(self, author: PeerId) -> int:
+        log = self.replica.logs.get(author)
+        return 0 if log is None else log.length
+
+    def _claims(self, author: PeerId) -> list[tuple[LinkId, int]]:
+        ours = self.replica.head(author)
+        if ours.k is not None and ours.length >= ours.k:
+            return []
+        return [
+            (link.link, link.known_length(author))
+            for link in self._links.values()
+            if link.known_length(author) > ours.length
+        ]
+
+    def _ping(self) -> None:
+        self._after("ping", jittered(self.config.ping_us, self._random))
+        for link in self._links.values():
+            self._send_ping(link)
+
+    def _send_ping(self, link: Link) -> None:
+        link.ping_token = self._token()
+        link.ping_sent_us = self._now.monotonic_us
+        self._send(link, Ping(link.ping_token, self._now.wall_us))
+
+    def _suspect(self) -> None:
+        """Give up the links whose silence has become too suspicious."""
+        self._after("suspect", self.config.ping_us // 2)
+        now_us = self._now.monotonic_us
+        for link in list(self._links.values()):
+            if link.detector.phi_milli(now_us) > self.config.phi_threshold_milli:
+                self._drop(link, "it has been silent for too long")
+
+    def _dial(self) -> None:
+        """Keep links to everyone, or to enough random peers."""
+        if self._left:
+            return
+        now_us = self._now.monotonic_us
+        room = self.config.link_target - len(self._links) - len(self._dialling)
+        if room > 0:
+            linked = set(self._by_peer)
+            dialling = set(self._dialling)
+            candidates = self.address_book.candidates(linked, dialling, now_us)
+            for known in random_subset(candidates, room, self._random):
+                self._dialling[known.address] = None
+                self._out.append(Dial(known.address, known.peer_id))
+            if len(candidates) <= room:
+                due_us = self.address_book.next_due_us(linked, set(self._dialling))
+                if due_us is not None:
+                    self._at("dial", max(due_us, now_us + 1_000))
+
+    def _tell_peers(self) -> None:
+        self._after("peers", jittered(self.config.peers_us, self._random))
+        if self._links:
+            link = self._random.choice(list(self._links.values()))
+            sample = self.address_book.sample(self.config.peers_sample, leave_out=link.peer_id)
+            if sample:
+                self._send(link, Peers(tuple(sample)))
+
+    def _renew(self) -> None:
+        """In a large network, give up a random link for a new one now and then."""
+        self._after("renew", jittered(self.config.renew_us, self._random))
+        if (
+            len(self._links) >= self.config.link_target
+            and self.address_book.peer_count > len(self._links)
+        ):
+            link = self._random.choice(list(self._links.values()))
+            self._out.append(DropLink(link.link, "making room for another peer"))
+            self._forget_link(link)
+            self._emit(PeerDown(link.peer_id, "making room for another peer"))
+            self._after("dial", 0)
+
+    # ================================================================ helpers
+
+    def _send(self, link: Link, message: Message, *, droppable: bool = False) -> None:
+        self._send_raw(link.link, message, droppable=droppable)
+
+    def _send_raw(self, link: LinkId, message: Message, *, droppable: bool = False) -> None:
+        data = encode_message(message)
+        self.statistics.count_sent(type(message).__name__, len(data))
+        self._out.append(Send(link, data, droppable))
+
+    def _emit(self, event: Any) -> None:
+        self._out.append(Emit(event))
+
+    def _persist(self, entries: Sequence[Entry], proofs: Sequence[ForkProof]) -> None:
+        self._out.append(
+            Persist(self._token(), tuple(entries), tuple(proofs), self.replica.clock.high_water)
+        )
+
+    def _token(self) -> int:
+        token = self._next_token
+        self._next_token = token + 1
+        return token
+
+    def _at(self, name: str, at_us: int) -> None:
+        """Run the timer action at that time, or earlier if it is due earlier already."""
+        known = self._timers.get(name)
+        if known is None or at_us < known:
+            self._timers[name] = at_us
+
+    def _after(self, name: str, delay_us: int) -> None:
+        self._at(name, self._now.monotonic_us + delay_us)
+
+    def _finish(self) -> list[Output]:
+        if self._timers:
+            earliest = min(self._timers.values())
+            if self._announced_us is None or earliest < self._announced_us:
+                self._announced_us = earliest
+                self._out.append(SetTimer(earliest))
+        out, self._out = self._out, []
+        return out
+
+    def _restore(self, stored: StoredState) -> None:
+        self.replica.clock.observe(stored.clock_high_water)
+        # Nothing that was applied before is held back again: the clock's floor is persisted.
+        local_ms = stored.clock_high_water >> 16
+        self.replica.add(stored.entries, local_ms=local_ms)
+        for proof in stored.proofs:
+            self.replica.add_proof(proof, local_ms=local_ms)
