@@ -124,6 +124,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     rates = [
         ("apply, undo window 65,536", best_rate(count, runs, lambda: _apply(flow))),
+        ("apply, undo window 1,000", best_rate(count, runs, lambda: _apply(flow, 1_000))),
+        ("apply, collector off", best_rate(count, runs, lambda: _without_collector(flow))),
         ("apply, and a root per 1,000", best_rate(count, runs, lambda: _apply_rooted(flow))),
         ("undo", best_rate(count // 4, runs, lambda: _undo(flow))),
         ("apply again after undo", best_rate(count // 4, runs, lambda: _again(flow))),
@@ -132,14 +134,42 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{'':32}{'messages/s':>12}{'us each':>10}{'ratio':>8}")
     for name, rate in rates:
         print(f"{name:32}{rate:12,.0f}{1e6 / rate:10.2f}{rate / rates[0][1]:8.2f}")
+    for length in (50, 1_000, 10_000):
+        median_us = 1e6 * _long_queue(length)
+        print(f"one more order in a queue of {length:,}, and the root: {median_us:.0f} us (median)")
 
 
-def _apply(flow: list[tuple[Key, Instruction]]) -> float:
+def _apply(flow: list[tuple[Key, Instruction]], undo_window: int = 65_536) -> float:
     start = perf_counter()
-    engine = applied(flow)
+    engine = applied(flow, undo_window)
     elapsed_s = perf_counter() - start
     assert engine.position == len(flow)
     return elapsed_s
+
+
+def _without_collector(flow: list[tuple[Key, Instruction]]) -> float:
+    gc.disable()
+    try:
+        return _apply(flow)
+    finally:
+        gc.enable()
+
+
+def _long_queue(length: int) -> float:
+    """Seconds for one more order at the end of a queue, and the root after it."""
+    engine = MatchingEngine(Market("BTC-USD"))
+    author = PeerId(bytes(32))
+    placement = Placement(0, 0, 100, 5, 0)
+    for seq in range(length):
+        engine.apply((author, seq, 0), placement)
+    engine.digest()
+    seconds = []
+    for seq in range(length, length + 200):
+        start = perf_counter()
+        engine.apply((author, seq, 0), placement)
+        engine.digest()
+        seconds.append(perf_counter() - start)
+    return sorted(seconds)[100]
 
 
 def _apply_rooted(flow: list[tuple[Key, Instruction]]) -> float:

@@ -29,9 +29,14 @@ The journal also says what was touched since the last digest, so the matching lo
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Literal, final
+from typing import final
 
-from gossipbook.book.digest import BookHasher, MarketDigest, market_digest
+from gossipbook.book.digest import (
+    LONGEST_FLAT_QUEUE,
+    BookHasher,
+    MarketDigest,
+    market_digest,
+)
 from gossipbook.book.events import Event, OrderStatus, Trade
 from gossipbook.book.history import (
     ACCEPTED,
@@ -117,7 +122,7 @@ class MatchingEngine:
         "_stale_ranks",
         "_states",
         "_undo_window",
-        "_undone_orders",
+        "_also_touched",
         "_view",
         "market",
         "undone_count",
@@ -158,7 +163,7 @@ class MatchingEngine:
 
         self._hasher = BookHasher()
         self._digested = 0
-        self._undone_orders: list[RestingOrder] = []
+        self._also_touched: list[RestingOrder] = []
         self._stale_ranks: tuple[set[int], set[int]] = (set(), set())
         self._scrubbed = (BUY, _ANY_RANK)
         self._digest: tuple[int, MarketDigest] | None = None
@@ -237,7 +242,7 @@ class MatchingEngine:
             touched = self._touched_orders()
             self._hasher.refresh(self._book, self._stale_ranks, touched, self._states)
             self._digested = self._journal_base + len(self._journal_orders)
-            self._undone_orders.clear()
+            self._also_touched.clear()
             self._stale_ranks = (set(), set())
             bids, asks = self._hasher.snapshots()
             totals = self._history.totals()
@@ -248,7 +253,7 @@ class MatchingEngine:
         """The orders that something was done to, or undone, since the last digest."""
         unseen = self._digested - self._journal_base
         if unseen >= 0:
-            return self._journal_orders[unseen:] + self._undone_orders
+            return self._journal_orders[unseen:] + self._also_touched
         # The journal no longer reaches back to the last digest: hash everything once.
         self._hasher = BookHasher()
         for half in self._book.halves:
@@ -506,7 +511,7 @@ class MatchingEngine:
         """Remember for the next digest what the last one saw and is now undone."""
         digested = self._digested - self._journal_base
         if start < digested:
-            self._undone_orders += self._journal_orders[start:digested]
+            self._also_touched += self._journal_orders[start:digested]
             self._digested = self._journal_base + start
 
     def _forget_placed(self, position: int) -> None:
@@ -540,7 +545,7 @@ class MatchingEngine:
         self._journal_orders.clear()
         self._journal_changes.clear()
         self._marks.clear()
-        self._undone_orders.clear()
+        self._also_touched.clear()
         self._floor = reached
         self._forget_history(reached)
         return reached
@@ -627,7 +632,8 @@ class MatchingEngine:
     def scrub(self, count: int) -> None:
         """Have the next `count` price levels hashed afresh, round and round.
 
-        So memory that changed without a command is noticed by a later digest.
+        So memory that changed without a command is noticed by a later digest. Of a long queue
+        only the front is: hashing 10,000 orders each time would cost more than it is worth.
         """
         self._other_changes += 1
         side, rank = self._scrubbed
@@ -636,7 +642,12 @@ class MatchingEngine:
             ranks = self._book.halves[side].ranks
             place = bisect_right(ranks, rank)
             chosen = ranks[place : place + count]
-            self._stale_ranks[side].update(chosen)
+            for chosen_rank in chosen:
+                level = self._book.halves[side].levels[chosen_rank]
+                if level.count <= LONGEST_FLAT_QUEUE:
+                    self._stale_ranks[side].add(chosen_rank)
+                else:
+                    self._also_touched += islice(level, LONGEST_FLAT_QUEUE)
             count -= len(chosen)
             if count > 0:
                 side, rank, wraps = 1 - side, _ANY_RANK, wraps + 1
@@ -644,12 +655,13 @@ class MatchingEngine:
                 rank = chosen[-1]
         self._scrubbed = (side, rank)
 
-    def corrupt(self, what: Literal["book", "trades"], random: SeededRandom) -> str:
+    def corrupt(self, what: str, random: SeededRandom) -> str:
         """Change memory as a fault would, and say what; "" where there is nothing to change.
 
         For the simulator. "book" changes what remains of a resting order, unnoticed until its
         level is touched or scrubbed; "trades" the size of a past trade, and the sums with it.
         """
+        assert what in ("book", "trades"), f'corrupt("book") or corrupt("trades"), not {what!r}'
         if what == "book":
             return self._corrupt_book(random)
         return self._corrupt_trades(random)

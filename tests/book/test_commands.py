@@ -3,6 +3,7 @@
 from decimal import Decimal, localcontext
 
 import pytest
+
 from gossipbook.book.commands import CancelOrder, CommandId, LimitOrder, MarketOrder, ReplaceOrder
 from gossipbook.errors import InvalidCommand
 
@@ -90,7 +91,7 @@ def test_an_order_is_named_by_its_command_id(order_id):
 def test_a_message_names_the_value_and_the_remedy():
     with pytest.raises(InvalidCommand, match=r'price is 1\.5 \(float\).*price="12\.50"'):
         limit(price=1.5)
-    with pytest.raises(InvalidCommand, match='side is .long.; write "buy" or "sell"'):
+    with pytest.raises(InvalidCommand, match=r'side is .long.; write "buy" or "sell"'):
         MarketOrder("X", "long", quantity=1)
 
 

@@ -1,6 +1,10 @@
 """The engine against its slow twin, forwards, backwards and by hand."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twins.matching import NaiveMarket, random_commands
+
 from gossipbook.book.commands import CommandId
 from gossipbook.book.events import Accepted, Cancelled, Rejected, Replaced, Trade
 from gossipbook.book.matching import MatchingEngine
@@ -17,9 +21,6 @@ from gossipbook.book.payload import (
 )
 from gossipbook.genesis import Market
 from gossipbook.randomness import SeededRandom
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from twins.matching import NaiveMarket, random_commands
 
 SELF_TRADES = ("allow", "cancel-resting", "cancel-incoming", "cancel-both")
 A, B, C = (letter * 32 for letter in (b"a", b"b", b"c"))
@@ -384,7 +385,9 @@ def test_a_replacement_into_the_market_trades_under_the_orders_own_id():
         ]
     )
     replaced, trade = engine.events(2)
-    assert replaced == Replaced(order_id(B, 1), order_id(B, 0), 6, engine.market.lot_size * 5, False)
+    assert replaced == Replaced(
+        order_id(B, 1), order_id(B, 0), 6, engine.market.lot_size * 5, False
+    )
     assert (trade.command_id, trade.taker, trade.maker) == (
         order_id(B, 1),
         order_id(B, 0),

@@ -3,6 +3,9 @@
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gossipbook.book.commands import CancelOrder, CommandId, LimitOrder, MarketOrder, ReplaceOrder
 from gossipbook.book.payload import (
     BUY,
@@ -24,8 +27,6 @@ from gossipbook.encoding import encode
 from gossipbook.errors import EncodingError, InvalidCommand, UnknownMarket
 from gossipbook.genesis import Genesis, Market
 from gossipbook.identity import Keypair
-from hypothesis import given
-from hypothesis import strategies as st
 
 LIMIT = 2**63 - 1
 ME, OTHER = (Keypair.from_seed(bytes([n]) * 32).peer_id for n in (1, 2))
@@ -143,7 +144,7 @@ def test_the_good_neighbours_of_the_refused_are_taken():
 def test_a_payload_has_a_size_limit_that_full_entries_stay_under():
     worst = Replacement(1023, LIMIT, 255, LIMIT, LIMIT, 0)
     assert len(encode_payload([worst] * 256)) < MAX_PAYLOAD_BYTES
-    with pytest.raises(EncodingError, match="65536|65,536|allowed"):
+    with pytest.raises(EncodingError, match="at most 65536"):
         decode_payload(bytes(MAX_PAYLOAD_BYTES + 1), 2)
 
 

@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from gossipbook.book.events import Rejected
 from gossipbook.book.matching import MatchingEngine
 from gossipbook.book.payload import (

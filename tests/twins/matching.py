@@ -10,6 +10,8 @@ from decimal import Decimal
 from struct import pack
 
 from blake3 import blake3
+from twins.merkle import naive_root
+
 from gossipbook.book.commands import CommandId
 from gossipbook.book.events import (
     Accepted,
@@ -23,8 +25,6 @@ from gossipbook.book.events import (
 from gossipbook.book.payload import Cancellation, Instruction, Placement, Replacement
 from gossipbook.genesis import Market
 from gossipbook.randomness import SeededRandom
-
-from twins.merkle import naive_root
 
 Key = tuple[bytes, int, int]
 
@@ -314,7 +314,7 @@ def random_commands(
     """A stream in which each author's (seq, index) rises. `resting`: most orders find nobody."""
     keys = [bytes([65 + author]) * 32 for author in range(authors)]
     own: dict[bytes, list[tuple[int, int]]] = {key: [] for key in keys}
-    place: dict[bytes, tuple[int, int]] = {key: (0, -1) for key in keys}
+    place: dict[bytes, tuple[int, int]] = dict.fromkeys(keys, (0, -1))
     stream: list[tuple[Key, Instruction]] = []
     for _ in range(count):
         author = random.choice(keys)
