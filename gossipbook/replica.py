@@ -84,7 +84,7 @@ class Added(NamedTuple):
 
     entries: list[Entry]  # connected now
     proofs: list[ForkProof]  # new evidence
-    gap: bool  # something waits for its ancestors
+    invalid: InvalidEntry | None = None  # why an entry can never belong to the set
 
 
 class Cut(NamedTuple):
@@ -103,6 +103,15 @@ class _MarketState:
     order: MergeOrder = field(default_factory=MergeOrder)
     noted: dict[int, MarketDigest] = field(default_factory=dict)  # by second
     replay_not_before_us: int = 0
+    scrubbed_second: int = -1
+
+    def digest(self, second: int) -> MarketDigest:
+        """The digest as the market stands, for the cut at ``second``; once a cut, some levels
+        are hashed again although nothing touched them."""
+        if second > self.scrubbed_second:
+            self.scrubbed_second = second
+            self.engine.scrub(SCRUBBED_LEVELS_PER_CUT)
+        return self.engine.digest()
 
 
 class Replica:
@@ -134,21 +143,26 @@ class Replica:
     def add(self, entries: Iterable[Entry], *, local_ms: int) -> Added:
         """Take verified entries of any authors, in any order. Nothing is matched yet.
 
-        Raises InvalidEntry for an entry that can never belong to the set; the ones before it in
-        ``entries`` have been taken.
+        An entry that can never belong to the set is left out, and the result says why.
         """
-        result = Added([], [], False)
-        gap = False
+        result = Added([], [])
+        limit = hlc_at(local_ms + self.settings.tolerance_ms)
+        invalid: InvalidEntry | None = None
         for entry in entries:
-            offered = self._log(entry.author).offer(entry)
-            self._take(entry.author, offered, result, local_ms)
-            gap = gap or offered.gap
-        return result._replace(gap=gap)
+            try:
+                offered = self._log(entry.author).offer(entry)
+            except InvalidEntry as error:
+                invalid = error
+                continue
+            if not offered.duplicate:
+                self._take(entry.author, offered, result, limit)
+        return result if invalid is None else result._replace(invalid=invalid)
 
     def add_proof(self, proof: ForkProof, *, local_ms: int) -> Added:
-        """Take a checked fork proof."""
-        result = Added([], [], False)
-        self._take(proof.author, self._log(proof.author).convict(proof), result, local_ms)
+        """Take a checked fork proof. Raises InvalidEntry where its author may not write."""
+        result = Added([], [])
+        limit = hlc_at(local_ms + self.settings.tolerance_ms)
+        self._take(proof.author, self._log(proof.author).convict(proof), result, limit)
         return result
 
     def may_write(self, author: PeerId) -> bool:
@@ -236,11 +250,19 @@ class Replica:
         self, state: _MarketState, entries: Sequence[Entry], done: int, *, first_cut: int
     ) -> None:
         engine, order = state.engine, state.order
+        last = order.last_key
+        next_cut = hlc_at((hlc_second(last[0]) + 1) * 1000) if last is not None else 0
         for entry in entries:
-            self._note_crossings(state, hlc_second(entry.effective_hlc), first_cut)
-            order.append(entry, engine.position - done)
-            for key, command in self._commands_in(entry, state.index)[done:]:
-                engine.apply(key, command)
+            key = _merge_key(entry)
+            if key[0] >= next_cut:  # the first entry of another second
+                second = hlc_second(key[0])
+                if not done:  # else the engine holds some of this entry's commands already
+                    self._note_crossings(state, second, first_cut)
+                next_cut = hlc_at((second + 1) * 1000)
+            order.append(entry, key, engine.position - done)
+            commands = self._commands_in(entry, state.index)
+            for command_key, command in commands[done:] if done else commands:
+                engine.apply(command_key, command)
             done = 0
 
     def _update(
@@ -314,13 +336,13 @@ class Replica:
     # ---------------------------------------------------------------- cuts
 
     def recent_cuts(self, *, local_ms: int, count: int) -> list[Cut]:
-        """Up to ``count`` latest cuts old enough to compare, ascending, repetitions left out."""
+        """Up to ``count`` latest cuts old enough to compare, ascending."""
         newest = local_ms // 1000 - self.settings.cut_delay_s
         self.cuts.advance(newest)
         cuts: list[Cut] = []
         for second in self.cuts.seconds[-count:]:
             cut = self.cut_at(second)
-            if cut is not None and (not cuts or cuts[-1][1:] != cut[1:]):
+            if cut is not None:
                 cuts.append(cut)
         return cuts
 
@@ -329,6 +351,8 @@ class Replica:
         frontier_root = self.cuts.root(second)
         if frontier_root is None:
             return None
+        if self._held and hlc_second(self._held[0][0][0]) < second:
+            return None  # our clock went back: the frontier holds what the books wait for
         digests = self.digests_at(second)
         return None if digests is None else Cut(second, frontier_root, book_root(digests))
 
@@ -352,17 +376,17 @@ class Replica:
         last = state.order.last_key
         if last is not None and hlc_second(last[0]) >= second:
             return None
-        state.engine.scrub(SCRUBBED_LEVELS_PER_CUT)
-        digest = state.noted[second] = state.engine.digest()
+        digest = state.noted[second] = state.digest(second)
         return digest
 
     def _note_crossings(self, state: _MarketState, second: int, first_cut: int) -> None:
         """Note the digest at each cut that the next entry, of ``second``, lies beyond."""
         last = state.order.last_key
         first = first_cut if last is None else max(first_cut, hlc_second(last[0]) + 1)
+        first = max(first, second - 2 * self.settings.cuts_kept)  # clocks may show 1970
         for cut in range(first, second + 1):
             if cut not in state.noted:
-                state.noted[cut] = state.engine.digest()
+                state.noted[cut] = state.digest(cut)
 
     def _oldest_cut(self, local_ms: int) -> int:
         return local_ms // 1000 - self.settings.cut_delay_s - self.settings.cuts_kept
@@ -454,15 +478,14 @@ class Replica:
             )
         return log
 
-    def _take(self, author: PeerId, offered: Offered, result: Added, local_ms: int) -> None:
-        limit = hlc_at(local_ms + self.settings.tolerance_ms)
+    def _take(self, author: PeerId, offered: Offered, result: Added, limit: int) -> None:
         for entry in offered.added:
-            self.cuts.touch(author, hlc_second(entry.effective_hlc))
-            if entry.effective_hlc <= limit:
+            key = _merge_key(entry)
+            self.cuts.touch(author, hlc_second(key[0]))
+            if key[0] <= limit:
                 self._merge(entry)
             else:
-                assert entry.merge_key is not None
-                heappush(self._held, (entry.merge_key, entry))
+                heappush(self._held, (key, entry))
                 self.held_back_count += 1
         for entry in offered.voided:
             self._void(entry)
@@ -472,17 +495,15 @@ class Replica:
         if offered.added or offered.voided or offered.proof is not None:
             self.entry_count += len(offered.added) - len(offered.voided)
             result.entries.extend(offered.added)
-            self.frontier.set(self.head(author))
+            log = self.logs[author]
+            self.frontier.set(Head(author, log.length, log.head_id, log.k))
 
     def head(self, author: PeerId) -> Head:
         """How much of an author's log this replica holds."""
-        log = self.logs.get(author)
-        if log is None:
-            return Head(author, 0, NO_ENTRY)
-        return Head(author, log.length, log.head_id, log.k)
+        return self.frontier.get(author)
 
     def _merge(self, entry: Entry) -> None:
-        self.clock.observe(entry.effective_hlc)
+        self.clock.observe(_merge_key(entry)[0])
         for market_index, _ in self._decoded(entry):
             self._markets[market_index].order.add(entry)
             self._dirty[market_index] = None
@@ -500,9 +521,9 @@ class Replica:
         return decoded
 
     def _commands_in(self, entry: Entry, market_index: int) -> "_KeyedCommands":
-        for index, commands in self._decoded(entry):
+        for index, commands in entry.decoded:
             if index == market_index:
-                return commands
+                return commands  # type: ignore[no-any-return]
         raise AssertionError(f"{entry!r} says nothing about market {market_index}")
 
     def _new_engine(self, market: Market) -> MatchingEngine:

@@ -33,8 +33,8 @@ class GossipConfig:
     """Links that an entry is pushed to; the others are told of it."""
     coalesce_us: int = 2_000
     """How long pushes gather before they go."""
-    tell_us: int = 10_000
-    """How long a head waits for a frame to ride in."""
+    frame_gap_us: int = 10_000
+    """Least time between two rounds of pushes: under load they gather for so long."""
     pull_us: int = 20_000
     """How long a peer that was told of an entry waits for somebody to push it."""
     push_entries: int = 256
@@ -53,7 +53,7 @@ class GossipConfig:
     # Fetching
     chunk_entries: int = 256
     chunk_bytes: int = 131_072
-    fetch_timeout_us: int = 2_000_000
+    fetch_timeout_us: int = 1_000_000
     fetches_per_author: int = 4
     fetches_per_link: int = 4
     unknown_authors_limit: int = 4_096

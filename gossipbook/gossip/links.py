@@ -1,7 +1,8 @@
 """What a peer keeps about each of its links: knowledge, time, and what the link may still cost.
 
-Knowledge is what the peer at the other end holds, as far as we know: (length, head id) per author.
-It may be optimistic, because a push may be lost; every frontier received corrects it.
+Knowledge is what the peer at the other end holds, as far as we know: a length per author. (The head
+id that came with it was compared with our log on arrival and need not be kept.) It may be
+optimistic, because a push may be lost; every frontier received corrects it.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +11,6 @@ from gossipbook.gossip.config import GossipConfig
 from gossipbook.gossip.failure_detector import FailureDetector
 from gossipbook.gossip.interface import Address, LinkId
 from gossipbook.identity import PeerId
-from gossipbook.log.entry import EntryId
 
 OFFSET_SAMPLES = 8
 
@@ -54,6 +54,11 @@ class ClockOffset:
             del self._samples[:-1]  # a clock has jumped: the past says nothing any more
 
     @property
+    def round_trip_us(self) -> int:
+        """The shortest of the latest round trips; 0 before the first."""
+        return min(self._samples)[0] if self._samples else 0
+
+    @property
     def offset_us(self) -> int | None:
         return min(self._samples)[1] if self._samples else None
 
@@ -69,16 +74,13 @@ class Link:
     detector: FailureDetector
     serving: TokenBucket  # bytes
     requests: TokenBucket
-    known: dict[PeerId, tuple[int, EntryId]] = field(default_factory=dict)
-    push: dict[PeerId, None] = field(default_factory=dict)  # authors to push, in order
-    tell: dict[PeerId, None] = field(default_factory=dict)  # authors to tell of
+    known: dict[PeerId, int] = field(default_factory=dict)  # length, by author
     evidence: dict[PeerId, int] = field(default_factory=dict)  # k last proven to them, by author
-    push_at_us: int | None = None
-    tell_at_us: int | None = None
     clock: ClockOffset = field(default_factory=ClockOffset)
     ping_token: int = 0
     ping_sent_us: int = 0
     verifying_bytes: int = 0
+    fetch_failures: int = 0  # requests in a row that were not answered in time
     unknown_authors: int = 0
     own_head_answered: bool = False
     own_head_claimed: int = 0
@@ -106,5 +108,4 @@ class Link:
         )
 
     def known_length(self, author: PeerId) -> int:
-        known = self.known.get(author)
-        return 0 if known is None else known[0]
+        return self.known.get(author, 0)

@@ -47,12 +47,8 @@ class AddressBook:
         """Somebody says that ``peer_id`` can be dialled at ``address``."""
         if peer_id == self._own_id or self._by_id.get(peer_id) == address:
             return
-        known = self._peers.get(address)
-        if known is not None:
-            if known.peer_id is None:
-                known.peer_id = peer_id
-                self._by_id[peer_id] = address
-            return
+        if address in self._peers:
+            return  # hearsay: it could keep us from a bootstrap address that we never reached
         if peer_id not in self._by_id and len(self._peers) < self._config.address_book_limit:
             self._peers[address] = KnownPeer(address, peer_id, bootstrap=False)
             self._by_id[peer_id] = address

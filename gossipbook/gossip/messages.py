@@ -21,6 +21,7 @@ from gossipbook.replica import Cut
 MAX_ADDRESS_BYTES = 128
 MAX_PEERS = 64
 MAX_IDS = 16
+MAX_RANGES = 1_024
 MAX_PROOFS = 64
 MAX_CUTS = 64
 
@@ -259,7 +260,7 @@ def _news(flags: Any, heads: Any, *runs: Any) -> News:
         _bytes(run)
     return News(
         runs,
-        tuple(unpack_heads(_bytes(heads))) if heads else (),
+        () if heads == b"" else tuple(unpack_heads(_bytes(heads))),
         bool(flags & _REPLY),
         bool(flags & _COMPLETE),
     )
@@ -272,6 +273,7 @@ def _news_fields(news: News) -> list[Any]:
 
 def _want(packed: Any) -> Want:
     ranges = tuple(_RANGE.iter_unpack(_bytes(packed)))
+    _check(len(ranges) <= MAX_RANGES, f"{len(ranges)} ranges; at most {MAX_RANGES}")
     for _, first, count in ranges:
         _check(first < 1 << 62 and count > 0, "a range that cannot be")
     return Want(ranges)

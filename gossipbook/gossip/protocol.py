@@ -101,7 +101,6 @@ from gossipbook.gossip.statistics import GossipStatistics
 from gossipbook.identity import Keypair, PeerId, short
 from gossipbook.log.clock import Instant, NetworkClock
 from gossipbook.log.entry import (
-    MAX_RUN_BYTES,
     MAX_RUN_ENTRIES,
     NO_ENTRY,
     Entry,
@@ -119,6 +118,10 @@ STALE_LINK_US = 1_500_000
 
 MAX_SERVED_BYTES = 4_194_304
 """What one Want is answered with at most."""
+
+
+TELL, PUSH, PUSH_TO_ALL = range(3)
+"""How a log that grew is spread: tell every link; push to a few; push to every link."""
 
 
 class StoredState(NamedTuple):
@@ -166,6 +169,8 @@ class GossipProtocol:
         self.address_book = AddressBook(self.own_id, config, random)
         for address in bootstrap:
             self.address_book.add_bootstrap(address)
+        self._fresh: dict[PeerId, int] = {}  # logs that grew since the last flush, and how to spread
+        self._flushed_us = -config.frame_gap_us
         self._fetcher = Fetcher(config, random)
         self._bisections: dict[PeerId, Bisection] = {}
         self._verifying: dict[int, _Verifying] = {}
@@ -186,6 +191,8 @@ class GossipProtocol:
             config,
             confirmed=alone or len(self.address_book) == 0,
         )
+        # The store may hold the proof that this key signed two histories.
+        self.own.forked = replica.head(self.own_id).k is not None
         self._handlers: dict[type, Callable[[Any], None]] = {
             Received: self._on_received,
             TimerFired: self._on_timer,
@@ -251,6 +258,7 @@ class GossipProtocol:
             self._timers[name] = now.monotonic_us + self._random.below(interval_us) + 1
         self._timers["dial"] = now.monotonic_us
         self._arm_settle()
+        self._arm_release()
         self._on_timer(None)
         return self._finish()
 
@@ -434,7 +442,7 @@ class GossipProtocol:
         for peer_id, address in peers.peers:
             if self.replica.may_write(peer_id):
                 self.address_book.learn(peer_id, address)
-        if len(self._links) + len(self._dialling) < self.config.link_target:
+        if self._dial_room() > 0:
             self._after("dial", 0)
 
     def _on_goodbye(self, link: Link, _: Goodbye) -> None:
@@ -513,7 +521,7 @@ class GossipProtocol:
         if not self.replica.may_write(author):
             raise ProtocolViolation(f"it sent entries of {short(author)}, who is not a member")
         if link.known_length(author) <= last.seq:
-            self._learn(link, author, last.seq + 1, last.id)
+            self._learn(link, author, last.seq + 1)
         log = self.replica.logs.get(author)
         novel = [entry for entry in entries if entry.id not in self._verifying_ids]
         if log is not None:
@@ -559,50 +567,40 @@ class GossipProtocol:
         good = [entry for entry in verified.entries if entry is not None]
         self.statistics.novel_entries += len(good)
         self.statistics.novel_bytes += pending.size_bytes
-        error: RemoteError | None = None
+        error = self._admit(good, link, tell_only=pending.reply) if good else None
         if len(good) < len(verified.entries):
             error = BadSignature("it sent an entry that its author did not sign")
-        try:
-            self._admit(good, link, tell_only=pending.reply)
-        except RemoteError as invalid:
-            error = invalid
         if error is not None and link is not None and link.link in self._links:
             self._offence(link, str(error))
 
-    def _admit(self, entries: Sequence[Entry], link: Link | None, *, tell_only: bool) -> None:
-        """Verified entries of others join the set: store them, spread them, ask for more."""
-        local_ms = self.local_ms
-        authors: dict[PeerId, None] = {}
-        added: list[Entry] = []
-        proofs: list[ForkProof] = []
-        gap = False
-        try:
-            for entry in entries:
-                one = self.replica.add((entry,), local_ms=local_ms)
-                added += one.entries
-                proofs += one.proofs
-                gap = gap or one.gap
-                authors[entry.author] = None
-        finally:
-            if added or proofs:
-                self._persist(added, proofs)
-            for author in authors:
-                self._took(author, link, tell_only=tell_only)
-            if link is not None:
-                self._got(link, entries)
-            self._announce(proofs, link)
-            if any(entry.author == self.own_id for entry in added):
-                self.own.saw_own_entries_elsewhere()
-                self._check_confirmed()
-            self._arm_settle()
-            self._arm_release()
+    def _admit(
+        self, entries: Sequence[Entry], link: Link | None, *, tell_only: bool
+    ) -> RemoteError | None:
+        """Verified entries of others join the set: store them, spread them, ask for more.
+
+        Returns what was wrong with one of them.
+        """
+        added = self.replica.add(entries, local_ms=self.local_ms)
+        if added.entries or added.proofs:
+            self._persist(added.entries, added.proofs)
+        for author in dict.fromkeys([entry.author for entry in entries]):
+            self._took(author, link, tell_only=tell_only)
+        if link is not None:
+            self._got(link, entries)
+        self._announce(added.proofs, link)
+        if any(entry.author == self.own_id for entry in added.entries):
+            self.own.saw_own_entries_elsewhere()
+            self._check_confirmed()
+        self._arm_settle()
+        self._arm_release()
+        return added.invalid
 
     def _took(self, author: PeerId, link: Link | None, *, tell_only: bool) -> None:
         head = self.replica.head(author)
         if head.length == 0:
             return
         from_author = link is not None and link.peer_id == author and link.complete
-        self._spread(head, tell_only=tell_only or from_author)
+        self._spread(author, TELL if tell_only or from_author else PUSH)
         log = self.replica.logs[author]
         if log.waiting_count or self._claimed_beyond(head):
             self._want(author, 0)
@@ -617,26 +615,31 @@ class GossipProtocol:
                 last += 1
             self._fetcher.arrived(author, link.link, entries[first].seq, entries[last].seq + 1)
             first = last + 1
+        link.fetch_failures = 0
 
     def _claimed_beyond(self, head: Head) -> bool:
         if head.k is not None and head.length >= head.k:
             return False
-        return any(link.known_length(head.author) > head.length for link in self._links.values())
+        author, length = head.author, head.length
+        for link in self._links.values():
+            if link.known.get(author, 0) > length:
+                return True
+        return False
 
-    def _learn(self, link: Link, author: PeerId, length: int, head_id: Any) -> None:
+    def _learn(self, link: Link, author: PeerId, length: int) -> None:
         """The link claims to hold so much of an author's log."""
         if author not in link.known and author not in self.replica.logs:
             if link.unknown_authors >= self.config.unknown_authors_limit:
                 return
             link.unknown_authors += 1
-        link.known[author] = (length, head_id)
+        link.known[author] = length
 
     def _on_head(self, link: Link, head: Head, *, from_frontier: bool) -> None:
         """The link tells how much of one log it holds."""
         author, length = head.author, head.length
         if not self.replica.may_write(author):
             raise ProtocolViolation(f"it holds entries of {short(author)}, who is not a member")
-        self._learn(link, author, length, head.head_id)
+        self._learn(link, author, length)
         ours = self.replica.head(author)
         if ours.k is not None and (head.k is None or head.k > ours.k):
             self._prove_to(link, author, again=from_frontier)
@@ -644,7 +647,8 @@ class GossipProtocol:
             self._send(link, News((), (ours,)))  # it shows its evidence to who lacks it
         if length > ours.length:
             if ours.k is None or ours.length < ours.k:
-                self._want(author, 0 if from_frontier else self.config.pull_us)
+                patience_us = max(self.config.pull_us, 2 * link.clock.round_trip_us)
+                self._want(author, 0 if from_frontier else patience_us)
         elif length and self.replica.logs[author].id_at(length - 1) != head.head_id:
             self._bisect(link, author, length - 1)
 
@@ -682,12 +686,19 @@ class GossipProtocol:
     def _on_ids(self, link: Link, message: IdsAre) -> None:
         search = self._bisections.get(message.author)
         if search is None or search.link != link.link:
+            if message.author == self.own_id and not self.own.confirmed:
+                self._on_own_ids(link, message)
             return
         log = self.replica.logs[message.author]
         if log.length <= search.high or not search.narrow(message.ids, log.id_at):
             del self._bisections[message.author]  # one of the two logs has been cut meanwhile
             return
         self._continue_bisection(link, search)
+
+    def _on_own_ids(self, link: Link, message: IdsAre) -> None:
+        """The answer to ``_ask_own_head``: as good as the first word of the link."""
+        seq, entry_id = max(message.ids, default=(-1, NO_ENTRY))
+        self._on_your_head(link, YourHead(Head(self.own_id, seq + 1, entry_id)))
 
     def _on_evidence(self, link: Link, evidence: Evidence) -> None:
         news: list[ForkProof] = []
@@ -754,7 +765,7 @@ class GossipProtocol:
             return
         for token, first_index in batch.submits:
             self._out.append(Submitted(token, batch.entry.id, batch.entry.seq, first_index))
-        self._spread(self.replica.head(self.own_id), to_all=self._linked_to_everyone())
+        self._spread(self.own_id, PUSH_TO_ALL if self._linked_to_everyone() else PUSH)
         self._arm_settle()
         self._arm_release()
         self._next_batch()
@@ -776,81 +787,70 @@ class GossipProtocol:
 
     # ================================================================ entries out
 
-    def _spread(self, head: Head, *, tell_only: bool = False, to_all: bool = False) -> None:
-        """An author's log grew: push it to some links that lack it, tell the others."""
-        author, length = head.author, head.length
-        lacking = [link for link in self._links.values() if link.known_length(author) < length]
-        if not lacking:
-            return
-        now_us = self._now.monotonic_us
-        if tell_only:
-            chosen: list[Link] = []
-        elif to_all:
-            chosen = lacking
-        else:
-            chosen = random_subset(lacking, self.config.fanout, self._random)
-        for link in chosen:
-            link.push[author] = None
-            link.tell.pop(author, None)
-            if link.push_at_us is None:
-                link.push_at_us = now_us + self.config.coalesce_us
-                self._at("push", link.push_at_us)
-        for link in lacking:
-            if author not in link.push:
-                link.tell[author] = None
-                if link.tell_at_us is None:
-                    link.tell_at_us = now_us + self.config.tell_us
-                    self._at("push", link.tell_at_us)
+    def _spread(self, author: PeerId, how: int) -> None:
+        """An author's log grew: note it for the next flush.
+
+        After a pause the flush follows at once (almost), under load they come at regular gaps.
+        """
+        self._fresh[author] = max(how, self._fresh.get(author, TELL))
+        self._at(
+            "push",
+            max(
+                self._now.monotonic_us + self.config.coalesce_us,
+                self._flushed_us + self.config.frame_gap_us,
+            ),
+        )
 
     def _flush(self) -> None:
-        """Send the pushes that are due, and the heads that ride with them or waited enough."""
-        now_us = self._now.monotonic_us
+        """Send each fresh log to a few of the links that lack it, and tell the others of it."""
+        self._flushed_us = self._now.monotonic_us
+        fresh, self._fresh = self._fresh, {}
+        links = list(self._links.values())
+        runs: dict[LinkId, list[bytes]] = {}
+        heads: dict[LinkId, list[Head]] = {}
+        for author, how in fresh.items():
+            head = self.replica.frontier.get(author)
+            length = head.length
+            lacking = [link for link in links if link.known.get(author, 0) < length]
+            if how == PUSH_TO_ALL:
+                chosen = lacking
+            else:
+                chosen = random_subset(lacking, self.config.fanout, self._random) if how else []
+            pushed = self._push(author, length, chosen, runs)
+            for link in lacking:
+                if link.link not in pushed:
+                    heads.setdefault(link.link, []).append(head)
         complete = self._linked_to_everyone()
-        runs: dict[tuple[PeerId, int], bytes] = {}  # the same run often goes to several links
-        earliest: int | None = None
-        for link in self._links.values():
-            due = (link.push_at_us is not None and link.push_at_us <= now_us) or (
-                link.tell_at_us is not None and link.tell_at_us <= now_us
-            )
-            if due:
-                self._send_news(link, runs, complete)
-                continue
-            for at_us in (link.push_at_us, link.tell_at_us):
-                if at_us is not None and (earliest is None or at_us < earliest):
-                    earliest = at_us
-        if earliest is not None:
-            self._at("push", earliest)
+        for link in links:
+            news_runs, news_heads = runs.get(link.link), heads.get(link.link)
+            if news_runs or news_heads:
+                news = News(tuple(news_runs or ()), tuple(news_heads or ()), complete=complete)
+                self._send(link, news, droppable=True)
 
-    def _send_news(self, link: Link, cache: dict[tuple[PeerId, int], bytes], complete: bool) -> None:
-        runs: list[bytes] = []
-        heads: list[Head] = []
-        size_bytes = 0
-        for author in link.push:
-            log = self.replica.logs[author]
-            known = link.known_length(author)
-            if known >= log.length:
-                continue
-            if log.length - known > self.config.push_entries or size_bytes > self.config.chunk_bytes:
-                heads.append(self.replica.head(author))
-                continue
-            run = cache.get((author, known))
+    def _push(
+        self, author: PeerId, length: int, chosen: list[Link], runs: dict[LinkId, list[bytes]]
+    ) -> set[LinkId]:
+        """Add the author's newest run to the frames of the chosen links; to which it was."""
+        log = self.replica.logs[author]
+        pushed: set[LinkId] = set()
+        encoded: dict[int, bytes] = {}  # by first seq: most links lack the same
+        for link in chosen:
+            known = link.known.get(author, 0)
+            if (
+                length - known > self.config.push_entries
+                or self._chunk(log.entries, known, length) < length
+            ):
+                continue  # it is told instead, and fetches
+            run = encoded.get(known)
             if run is None:
-                run = cache[author, known] = encode_run(log.entries[known:])
-            if len(run) > MAX_RUN_BYTES:
-                heads.append(self.replica.head(author))
+                run = encoded[known] = encode_run(log.entries[known:])
+            frame = runs.setdefault(link.link, [])
+            if frame and len(run) + sum(map(len, frame)) > self.config.chunk_bytes:
                 continue
-            runs.append(run)
-            size_bytes += len(run)
-            link.known[author] = (log.length, log.head_id)
-        for author in link.tell:
-            head = self.replica.head(author)
-            if link.known_length(author) < head.length:
-                heads.append(head)
-        link.push.clear()
-        link.tell.clear()
-        link.push_at_us = link.tell_at_us = None
-        if runs or heads:
-            self._send(link, News(tuple(runs), tuple(heads), complete=complete), droppable=True)
+            frame.append(run)
+            link.known[author] = length
+            pushed.add(link.link)
+        return pushed
 
     def _on_want(self, link: Link, want: Want) -> None:
         """Serve runs; what we do not hold is answered with how much we do."""
@@ -868,7 +868,7 @@ class GossipProtocol:
                 run = encode_run(log.entries[first:taken])
                 if not link.serving.take(len(run), self._now.monotonic_us):
                     self.statistics.throttled_requests += 1
-                    end = first
+                    total = MAX_SERVED_BYTES  # encoding what is refused would be work for nothing
                     break
                 if room + len(run) > self.config.chunk_bytes and frames[-1]:
                     frames.append([])
@@ -1057,11 +1057,9 @@ class GossipProtocol:
     def _on_timer(self, _: TimerFired | None) -> None:
         now_us = self._now.monotonic_us
         self._announced_us = None
-        for name, action in self._timer_actions.items():
-            at_us = self._timers.get(name)
-            if at_us is not None and at_us <= now_us:
-                del self._timers[name]
-                action()
+        for name in [name for name, at_us in self._timers.items() if at_us <= now_us]:
+            if self._timers.pop(name, None) is not None:  # an earlier action may have cleared it
+                self._timer_actions[name]()
 
     def _settle(self) -> None:
         if not self.replica.needs_settling:
@@ -1103,9 +1101,12 @@ class GossipProtocol:
         for author, link_id in self._fetcher.expired(now_us):
             self.statistics.fetch_timeouts += 1
             link = self._links.get(link_id)
-            if link is not None:  # do not believe its claim until it makes it again
+            if link is None:
+                continue
+            link.fetch_failures += 1
+            if link.fetch_failures > 1:  # do not believe its claim until it makes it again
                 ours = self.replica.head(author)
-                link.known[author] = (ours.length, ours.head_id)
+                link.known[author] = ours.length
                 if author == self.own_id:
                     link.own_head_claimed = min(link.own_head_claimed, ours.length)
                     self._check_confirmed()
@@ -1113,6 +1114,7 @@ class GossipProtocol:
             now_us,
             have=self._have,
             claims=self._claims,
+            next_missing=self._next_missing,
         )
         for link_id, ranges in asks.items():
             self._send(self._links[link_id], Want(tuple(ranges)))
@@ -1121,6 +1123,10 @@ class GossipProtocol:
     def _have(self, author: PeerId) -> int:
         log = self.replica.logs.get(author)
         return 0 if log is None else log.length
+
+    def _next_missing(self, author: PeerId, seq: int) -> int:
+        log = self.replica.logs.get(author)
+        return seq if log is None else log.next_missing(seq)
 
     def _claims(self, author: PeerId) -> list[tuple[LinkId, int]]:
         ours = self.replica.head(author)
@@ -1136,6 +1142,13 @@ class GossipProtocol:
         self._after("ping", jittered(self.config.ping_us, self._random))
         for link in self._links.values():
             self._send_ping(link)
+            if not self.own.confirmed and not link.own_head_answered:
+                self._ask_own_head(link)
+
+    def _ask_own_head(self, link: Link) -> None:
+        """The first word of the other side was lost: ask for our own last id and the one after."""
+        length = self.replica.head(self.own_id).length
+        self._send(link, IdsWanted(self.own_id, (max(length - 1, 0), max(length, 1))))
 
     def _send_ping(self, link: Link) -> None:
         link.ping_token = self._token()
@@ -1155,7 +1168,7 @@ class GossipProtocol:
         if self._left:
             return
         now_us = self._now.monotonic_us
-        room = self.config.link_target - len(self._links) - len(self._dialling)
+        room = self._dial_room()
         if room > 0:
             linked = set(self._by_peer)
             dialling = set(self._dialling)
@@ -1167,6 +1180,16 @@ class GossipProtocol:
                 due_us = self.address_book.next_due_us(linked, set(self._dialling))
                 if due_us is not None:
                     self._at("dial", max(due_us, now_us + 1_000))
+
+    def _dial_room(self) -> int:
+        """How many more peers to dial. In a large network every peer dials half of its links and
+        is dialled for the other half, so that all have about as many."""
+        target = self.config.link_target
+        room = target - len(self._links) - len(self._dialling)
+        if self.address_book.peer_count > target:
+            dialled = sum(link.dialled for link in self._links.values())
+            room = min(room, target // 2 - dialled - len(self._dialling))
+        return room
 
     def _tell_peers(self) -> None:
         self._after("peers", jittered(self.config.peers_us, self._random))

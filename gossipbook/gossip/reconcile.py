@@ -7,6 +7,7 @@ which two logs of one author differ, sixteen ids a message. Both only decide; th
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from gossipbook.gossip.config import GossipConfig
@@ -16,6 +17,9 @@ from gossipbook.gossip.sampling import evenly_spread
 from gossipbook.identity import PeerId
 from gossipbook.log.entry import EntryId
 from gossipbook.randomness import SeededRandom
+
+
+_NEVER_US = 1 << 62
 
 
 class Range(NamedTuple):
@@ -36,6 +40,7 @@ class Fetcher:
         self._due_us: dict[PeerId, int] = {}  # authors with a gap: when to ask
         self._on_order: dict[PeerId, list[Range]] = {}
         self._link_load: dict[LinkId, int] = {}  # entries on order
+        self._expiry_us = _NEVER_US  # of the earliest request; may be early
         self.wake_us: int | None = None
         """When ``expired`` and ``plan`` should be called next; may be early, never late."""
 
@@ -49,6 +54,8 @@ class Fetcher:
 
     def expired(self, now_us: int) -> Iterator[tuple[PeerId, LinkId]]:
         """Drops the requests that were not answered in time and names author and link."""
+        if now_us < self._expiry_us:
+            return
         late = [
             author
             for author, ranges in self._on_order.items()
@@ -64,9 +71,7 @@ class Fetcher:
     def arrived(self, author: PeerId, link: LinkId, first: int, end: int) -> None:
         """Entries [first, end) came over ``link``: what they cover is no longer on order."""
         if author in self._on_order:
-            self._keep(
-                author, lambda one: one.link != link or not (first <= one.first < end)
-            )
+            self._keep(author, lambda one: one.link != link or not (first <= one.first < end))
 
     def refused(self, author: PeerId, link: LinkId) -> None:
         """The link does not hold what it was asked for."""
@@ -90,10 +95,13 @@ class Fetcher:
         *,
         have: Callable[[PeerId], int],
         claims: Callable[[PeerId], list[tuple[LinkId, int]]],
+        next_missing: Callable[[PeerId, int], int] = lambda _, seq: seq,
     ) -> dict[LinkId, list[tuple[PeerId, int, int]]]:
         """What to ask of whom now: (author, first, count) by link.
 
         ``have`` tells how far our own log reaches, ``claims`` which links claim more, and how far.
+        ``next_missing`` skips what came early and waits for its ancestors: asked for again, it
+        would only come again, at the speed of the link.
         """
         asks: dict[LinkId, list[tuple[PeerId, int, int]]] = {}
         room: dict[LinkId, int] = {}  # entries that may still be asked of a link in this plan
@@ -103,7 +111,7 @@ class Fetcher:
             claimed = claims(author)
             first = have(author)
             while len(ranges) < config.fetches_per_author:
-                first = _after(ranges, first)
+                first = _first_to_ask(ranges, first, partial(next_missing, author))
                 able = [
                     (link, end)
                     for link, end in claimed
@@ -122,13 +130,12 @@ class Fetcher:
                 del self._due_us[author]  # comes back when something arrives or expires
             else:
                 self._due_us[author] = now_us + config.pull_us  # every link is busy
-        self.wake_us = min(
-            (
-                *self._due_us.values(),
-                *(one.deadline_us for ranges in self._on_order.values() for one in ranges),
-            ),
-            default=None,
+        self._expiry_us = min(
+            (one.deadline_us for ranges in self._on_order.values() for one in ranges),
+            default=_NEVER_US,
         )
+        wake_us = min(min(self._due_us.values(), default=_NEVER_US), self._expiry_us)
+        self.wake_us = None if wake_us == _NEVER_US else wake_us
         return asks
 
     def _room(self, link: LinkId) -> int:
@@ -147,6 +154,15 @@ class Fetcher:
         for one in before:
             if one not in kept:
                 self._link_load[one.link] -= one.end - one.first
+
+
+def _first_to_ask(ranges: list[Range], first: int, next_missing: Callable[[int], int]) -> int:
+    """The first seq at or after ``first`` that is neither on order nor here already."""
+    while True:
+        after = next_missing(_after(ranges, first))
+        if after == first:
+            return first
+        first = after
 
 
 def _after(ranges: list[Range], first: int) -> int:

@@ -8,6 +8,10 @@ When evidence shows that the author forked at seq k, the entries from k on stop 
 
     offered:   0 -- 1 -- 2 -- 3 -- 4          k = 3: entries 3, 3' and 4 are void,
                           \\-- 3'             0, 1 and 2 count for ever
+
+An entry at k may still contradict the one before it, which would move the fork to k - 1. So the
+headers seen at k are remembered (two suffice, if they name different ancestors), and k depends on
+what was offered and not on the order.
 """
 
 from bisect import bisect_left
@@ -16,7 +20,7 @@ from typing import NamedTuple
 from gossipbook.errors import InvalidEntry
 from gossipbook.identity import PeerId, short
 from gossipbook.log.clock import hlc_at
-from gossipbook.log.entry import NO_ENTRY, Entry, EntryId, signed_header
+from gossipbook.log.entry import NO_ENTRY, Entry, EntryId, SignedHeader, signed_header
 from gossipbook.log.fork import ForkProof, prove_fork
 
 MAX_WAITING = 2_048
@@ -40,13 +44,22 @@ _WAITING = Offered([], [], None, False, True)
 class AuthorLog:
     """The entries of one author that count, from seq 0 without a gap."""
 
-    __slots__ = ("_earliest_hlc", "_network_id", "_waiting", "author", "entries", "proof")
+    __slots__ = (
+        "_at_fork",
+        "_earliest_hlc",
+        "_network_id",
+        "_waiting",
+        "author",
+        "entries",
+        "proof",
+    )
 
     def __init__(self, author: PeerId, *, network_id: bytes, start_ms: int) -> None:
         self.author = author
         self.entries: list[Entry] = []
         self.proof: ForkProof | None = None
         self._waiting: dict[int, Entry] = {}
+        self._at_fork: list[SignedHeader] = []  # at seq k, with different prev: at most two
         self._network_id = network_id
         self._earliest_hlc = hlc_at(start_ms)
 
@@ -66,6 +79,13 @@ class AuthorLog:
     @property
     def waiting_count(self) -> int:
         return len(self._waiting)
+
+    def next_missing(self, seq: int) -> int:
+        """The first seq at or after ``seq`` that neither counts nor waits."""
+        seq = max(seq, len(self.entries))
+        while seq in self._waiting:
+            seq += 1
+        return seq
 
     def id_at(self, seq: int) -> EntryId | None:
         """The id of the counting entry at ``seq``, or None beyond the head."""
@@ -93,7 +113,11 @@ class AuthorLog:
         if proof is not None:
             return self._convict(proof)
         seq = entry.seq
-        if seq < len(self.entries) or (self.proof is not None and seq >= self.proof.seq):
+        if seq < len(self.entries):
+            return _DUPLICATE
+        if self.proof is not None and seq >= self.proof.seq:
+            if seq == self.proof.seq:
+                self._remember(signed_header(entry))
             return _DUPLICATE
         if seq > len(self.entries):
             return self._wait(entry)
@@ -121,27 +145,50 @@ class AuthorLog:
         return self._convict(proof)
 
     def _convict(self, proof: ForkProof) -> Offered:
-        if self.proof is not None and proof.seq >= self.proof.seq:
+        k = self.k
+        if k is not None and proof.seq > k:
             return _DUPLICATE
-        self.proof = proof
-        voided = self.entries[proof.seq :]
-        del self.entries[proof.seq :]
-        for seq in [seq for seq in self._waiting if seq >= proof.seq]:
-            del self._waiting[seq]
-        return Offered([], voided, proof, False, False)
+        voided: list[Entry] = []
+        if k is None or proof.seq < k:
+            held = self._held(proof.seq)
+            self._at_fork = [] if held is None else [signed_header(held)]
+            self.proof = proof
+            voided = self.entries[proof.seq :]
+            del self.entries[proof.seq :]
+            for seq in [seq for seq in self._waiting if seq >= proof.seq]:
+                del self._waiting[seq]
+        for signed in (proof.first, proof.second):
+            self._remember(signed)
+        before = self._held(proof.seq - 1)
+        for signed in self._at_fork:
+            if before is not None and signed.header.prev != before.id:
+                earlier = self._prove(signed_header(before), signed)
+                deeper = self._convict(earlier)
+                return deeper._replace(voided=deeper.voided + voided)
+        return _DUPLICATE if proof.seq == k else Offered([], voided, proof, False, False)
+
+    def _remember(self, signed: SignedHeader) -> None:
+        """Keep a header at seq k, if it names another ancestor than those that are kept."""
+        known = [one.header.prev for one in self._at_fork]
+        if signed.header.seq == self.k and len(known) < 2 and signed.header.prev not in known:
+            self._at_fork.append(signed)
 
     def _evidence_in(self, entry: Entry) -> ForkProof | None:
-        """Evidence that ``entry`` gives together with an entry that we hold, of the least seq."""
+        """Evidence that ``entry`` gives together with what we hold, of the least seq."""
         seq = entry.seq
         before = self._held(seq - 1)
         if before is not None and before.id != entry.prev:
-            return self._prove(before, entry)
+            return self._prove(signed_header(before), signed_header(entry))
         same = self._held(seq)
         if same is not None and same.id != entry.id:
-            return self._prove(same, entry)
+            return self._prove(signed_header(same), signed_header(entry))
         after = self._waiting.get(seq + 1)
         if after is not None and after.prev != entry.id:
-            return self._prove(entry, after)
+            return self._prove(signed_header(entry), signed_header(after))
+        if seq + 1 == self.k:
+            for signed in self._at_fork:
+                if signed.header.prev != entry.id:
+                    return self._prove(signed_header(entry), signed)
         return None
 
     def _held(self, seq: int) -> Entry | None:
@@ -149,9 +196,9 @@ class AuthorLog:
             return self.entries[seq]
         return self._waiting.get(seq)
 
-    def _prove(self, first: Entry, second: Entry) -> ForkProof | None:
-        proof = prove_fork(self._network_id, signed_header(first), signed_header(second))
-        assert proof is not None, f"{first!r} and {second!r} were taken for evidence"
+    def _prove(self, first: SignedHeader, second: SignedHeader) -> ForkProof:
+        proof = prove_fork(self._network_id, first, second)
+        assert proof is not None, "two headers were taken for evidence and are none"
         return proof
 
     def _wait(self, entry: Entry) -> Offered:

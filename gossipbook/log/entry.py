@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NewType
 
-from gossipbook.encoding import decode, encode
+from gossipbook.encoding import Encodable, decode, encode
 from gossipbook.errors import BadSignature, InvalidEntry
 from gossipbook.identity import Keypair, PeerId, short, verify
 from gossipbook.merkle import hash_bytes
@@ -228,7 +228,7 @@ def encode_run(entries: Sequence[Entry]) -> bytes:
         [author, first seq, first prev, hlc, kind, payload, signature, hlc, kind, ...]
     """
     first = entries[0]
-    fields: list[int | bytes] = [first.author, first.seq, first.prev]
+    fields: list[Encodable] = [first.author, first.seq, first.prev]
     for entry in entries:
         fields += (entry.hlc, entry.kind, entry.payload, entry.signature)
     return encode(fields)

@@ -93,9 +93,9 @@ class MergeOrder:
         self._mark = None
         return entries, done
 
-    def append(self, entry: Entry, start: int) -> None:
-        """Note that ``entry``'s commands are applied from position ``start`` on."""
-        self._keys.append(_key(entry))
+    def append(self, entry: Entry, key: MergeKey, start: int) -> None:
+        """Note that ``entry``, whose place is ``key``, is applied from position ``start`` on."""
+        self._keys.append(key)
         self._entries.append(entry)
         self._starts.append(start)
 
