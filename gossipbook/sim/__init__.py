@@ -5,7 +5,16 @@ crashes and cheats, all from one seed, with nothing that sleeps.
 """
 
 from gossipbook.link_model import Link
+from gossipbook.sim import adversaries, checkers
 from gossipbook.sim.cluster import Cluster, ClusterReport, PeerReport
 from gossipbook.sim.simulated_peer import SimulatedPeer
 
-__all__ = ["Cluster", "ClusterReport", "Link", "PeerReport", "SimulatedPeer"]
+__all__ = [
+    "Cluster",
+    "ClusterReport",
+    "Link",
+    "PeerReport",
+    "SimulatedPeer",
+    "adversaries",
+    "checkers",
+]

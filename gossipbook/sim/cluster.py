@@ -24,7 +24,13 @@ from blake3 import blake3
 
 from gossipbook.book.commands import CancelOrder, Command, LimitOrder, MarketOrder, ReplaceOrder
 from gossipbook.book.payload import MAX_COMMANDS, Instruction, to_integers
-from gossipbook.errors import GossipbookError, InvalidCommand, NotConverged, UsageError
+from gossipbook.errors import (
+    GossipbookError,
+    InvalidCommand,
+    NotAMember,
+    NotConverged,
+    UsageError,
+)
 from gossipbook.genesis import Genesis
 from gossipbook.gossip.config import GossipConfig
 from gossipbook.gossip.interface import (
@@ -55,7 +61,7 @@ from gossipbook.gossip.interface import (
 )
 from gossipbook.gossip.own_log import unconfirmed_error
 from gossipbook.gossip.protocol import GossipProtocol
-from gossipbook.identity import Keypair
+from gossipbook.identity import Keypair, short
 from gossipbook.link_model import Link, LinkModel
 from gossipbook.log.verification import Verifier
 from gossipbook.merkle import hash_bytes
@@ -159,7 +165,8 @@ class Cluster:
     ``peers``: how many start with it. ``seed``: decides everything. ``link``: what every link is
     like. ``store_delay`` and ``verify_delay``: least and greatest seconds that a write and a
     signature check take. ``watched``: whether peers report net changes (``peer.updates``) and count
-    busted trades. Nothing here sleeps, and all times are simulated seconds.
+    busted trades. ``keypairs``: the keys of the first peers, for a genesis that lists its members;
+    the others get keys from the seed. Nothing here sleeps, and all times are simulated seconds.
     """
 
     def __init__(
@@ -174,6 +181,7 @@ class Cluster:
         watched: bool = False,
         config: GossipConfig | None = None,
         settings: ReplicaSettings | None = None,
+        keypairs: Sequence[Keypair] = (),
     ) -> None:
         if type(peers) is not int or peers < 1:
             raise UsageError(f"peers={peers!r}; a cluster starts with at least one peer")
@@ -184,6 +192,7 @@ class Cluster:
         self.settings = settings or ReplicaSettings()
         self.watched = watched
         self.peers: list[SimulatedPeer] = []
+        self._addresses: dict[Address, int] = {}
         self.counters = ClusterCounters()
         self.receipts: list[Receipt] = []
         """Every receipt that ``submit`` and ``submit_nowait`` gave out."""
@@ -203,10 +212,11 @@ class Cluster:
         self._next_submit = 1
         self._trace = blake3()
         self._checks: list[Callable[[Cluster], object]] = []
-        self._members: list[Keypair] = []
+        self._keypairs = tuple(keypairs)
         self._script = [
             f"cluster = gb.sim.Cluster(genesis, peers={peers}, seed={seed!r}, link={self.link!r},"
-            f" store_delay={store_delay!r}, verify_delay={verify_delay!r}, watched={watched!r})"
+            f" store_delay={store_delay!r}, verify_delay={verify_delay!r}, watched={watched!r},"
+            f" config={config!r}, settings={settings!r})"
         ]
         self._slept_us = 0
         for _ in range(peers):
@@ -345,7 +355,6 @@ class Cluster:
         """The peer signs different entries with one sequence number, and shows each to others."""
         from gossipbook.sim.adversaries import Equivocator
 
-        self._log(f"cluster.equivocate({index}, branches={branches})")
         Equivocator(self, index, branches=branches).begin()
 
     def corrupt(self, index: int, market: str, what: str = "book") -> str:
@@ -387,6 +396,8 @@ class Cluster:
         genesis = self.genesis
         lines = [
             "import gossipbook as gb",
+            "from gossipbook import GossipConfig, ReplicaSettings",
+            "from gossipbook.sim import Link",
             "",
             f"genesis = gb.Genesis.decode(bytes.fromhex({genesis.encode().hex()!r}))",
             *self._script,
@@ -600,8 +611,11 @@ class Cluster:
             self._push(at_us, _FRAME, other.peer, other.incarnation, frame)
 
     def _dial(self, peer: SimulatedPeer, address: Address) -> None:
-        target = int(address)
         timeout_us = self._now_us + self.config.dial_timeout_us
+        if address not in self._addresses:  # a cheat made it up: nobody answers there
+            self._push(timeout_us, _DIAL_FAILED, peer.index, peer.incarnation, address)
+            return
+        target = self._addresses[address]
         if self.is_cut(peer.index, target) or self.is_cut(target, peer.index):
             self._push(timeout_us, _DIAL_FAILED, peer.index, peer.incarnation, address)
             return
@@ -612,7 +626,7 @@ class Cluster:
         self._push(self._now_us + 3 * latency_us, kind, peer.index, peer.incarnation, address)
 
     def _connect(self, peer: SimulatedPeer, address: Address) -> None:
-        target = self.peers[int(address)]
+        target = self.peers[self._addresses[address]]
         if (
             not target.alive
             or self.is_cut(peer.index, target.index)
@@ -716,9 +730,19 @@ class Cluster:
 
     def _add_peer(self) -> SimulatedPeer:
         index = len(self.peers)
-        seed = hash_bytes(b"gossipbook sim key", repr(self.seed).encode(), str(index).encode())
-        peer = SimulatedPeer(self, index, Keypair.from_seed(seed))
+        if index < len(self._keypairs):
+            keypair = self._keypairs[index]
+        else:
+            seed = hash_bytes(b"gossipbook sim key", repr(self.seed).encode(), str(index).encode())
+            keypair = Keypair.from_seed(seed)
+        if not self.genesis.is_member(keypair.peer_id):
+            raise NotAMember(
+                f"peer {index} ({short(keypair.peer_id)}) is not a member of {self.genesis.name!r}; "
+                "pass the members' keys as keypairs=[...], or a genesis without members"
+            )
+        peer = SimulatedPeer(self, index, keypair)
         self.peers.append(peer)
+        self._addresses[_address(index)] = index
         return peer
 
     def _start(self, peer: SimulatedPeer, contacts: list[int], *, alone: bool) -> None:

@@ -62,7 +62,9 @@ class SimulatedStore:
         del self.entries[keep_entries:]
         if not self.entries:
             self.proofs.clear()
-        self.clock_high_water = max((entry.effective_hlc for entry in self.entries), default=0)
+        # Entries that were held back never moved the clock.
+        latest = max((entry.effective_hlc for entry in self.entries), default=0)
+        self.clock_high_water = min(self.clock_high_water, latest)
 
     def state(self) -> StoredState:
         return StoredState(tuple(self.entries), tuple(self.proofs), self.clock_high_water)
