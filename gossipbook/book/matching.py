@@ -29,6 +29,7 @@ The journal also says what was touched since the last digest, so the matching lo
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import islice
 from typing import final
 
 from gossipbook.book.digest import (

@@ -70,7 +70,9 @@ class GossipConfig:
     """Suspicion (phi in thousandths) at which a link is given up: a silence that a link that
     lives shows once in 10^4. With a message every 0.5 s that is after 4.6 s."""
 
-    # Settling, confirming, auditing
+    # Storing, settling, confirming, auditing
+    persist_us: int = 10_000
+    """How long others' entries gather before they are written; our own are written at once."""
     settle_us: int = 5_000
     confirm_timeout_us: int = 5_000_000
     """How long a submit waits for somebody to confirm our own head."""

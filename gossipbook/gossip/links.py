@@ -42,25 +42,20 @@ class ClockOffset:
     """How far the other clock is ahead of ours: of the latest pings the one that came back
     fastest tells best."""
 
-    __slots__ = ("_samples",)
+    __slots__ = ("_samples", "offset_us", "round_trip_us")
 
     def __init__(self) -> None:
         self._samples: list[tuple[int, int]] = []  # (round trip us, offset us)
+        self.round_trip_us = 0
+        """The shortest of the latest round trips; 0 before the first."""
+        self.offset_us: int | None = None
 
     def add(self, *, round_trip_us: int, offset_us: int) -> None:
         self._samples.append((round_trip_us, offset_us))
         del self._samples[:-OFFSET_SAMPLES]
         if abs(offset_us - self._samples[0][1]) > 1_000_000:
             del self._samples[:-1]  # a clock has jumped: the past says nothing any more
-
-    @property
-    def round_trip_us(self) -> int:
-        """The shortest of the latest round trips; 0 before the first."""
-        return min(self._samples)[0] if self._samples else 0
-
-    @property
-    def offset_us(self) -> int | None:
-        return min(self._samples)[1] if self._samples else None
+        self.round_trip_us, self.offset_us = min(self._samples)
 
 
 @dataclass(slots=True)

@@ -171,6 +171,8 @@ class GossipProtocol:
             self.address_book.add_bootstrap(address)
         self._fresh: dict[PeerId, int] = {}  # logs that grew since the last flush, and how to spread
         self._flushed_us = -config.frame_gap_us
+        self._unsaved_entries: list[Entry] = []
+        self._unsaved_proofs: list[ForkProof] = []
         self._fetcher = Fetcher(config, random)
         self._bisections: dict[PeerId, Bisection] = {}
         self._verifying: dict[int, _Verifying] = {}
@@ -230,6 +232,7 @@ class GossipProtocol:
         }
         self._timer_actions: dict[str, Callable[[], None]] = {
             "push": self._flush,
+            "persist": self._save,
             "settle": self._settle,
             "fetch": self._fetch,
             "release": self._release,
@@ -400,6 +403,7 @@ class GossipProtocol:
 
     def _on_leave(self, _: Leave) -> None:
         self._left = True
+        self._save()
         for link in list(self._links.values()):
             self._send(link, Goodbye())
             self._out.append(DropLink(link.link, "we left"))
@@ -581,8 +585,7 @@ class GossipProtocol:
         Returns what was wrong with one of them.
         """
         added = self.replica.add(entries, local_ms=self.local_ms)
-        if added.entries or added.proofs:
-            self._persist(added.entries, added.proofs)
+        self._persist(added.entries, added.proofs)
         for author in dict.fromkeys([entry.author for entry in entries]):
             self._took(author, link, tell_only=tell_only)
         if link is not None:
@@ -596,42 +599,42 @@ class GossipProtocol:
         return added.invalid
 
     def _took(self, author: PeerId, link: Link | None, *, tell_only: bool) -> None:
-        head = self.replica.head(author)
-        if head.length == 0:
+        log = self.replica.logs.get(author)
+        if log is None:
             return
-        from_author = link is not None and link.peer_id == author and link.complete
-        self._spread(author, TELL if tell_only or from_author else PUSH)
-        log = self.replica.logs[author]
-        if log.waiting_count or self._claimed_beyond(head):
+        if log.entries:
+            from_author = link is not None and link.peer_id == author and link.complete
+            self._spread(author, TELL if tell_only or from_author else PUSH)
+        if log.waiting_count:
             self._want(author, 0)
 
     def _got(self, link: Link, entries: Sequence[Entry]) -> None:
-        """These entries came over this link: they are on order no more."""
+        """These entries came over this link: they are on order no more, and if there is more of
+        them to be had, it is asked for at once."""
         first = 0
         while first < len(entries):
             last = first
             author = entries[first].author
             while last + 1 < len(entries) and entries[last + 1].author == author:
                 last += 1
-            self._fetcher.arrived(author, link.link, entries[first].seq, entries[last].seq + 1)
+            if (
+                self._fetcher.arrived(author, link.link, entries[first].seq, entries[last].seq + 1)
+                and self._claims(author)
+            ):
+                self._want(author, 0)
             first = last + 1
         link.fetch_failures = 0
 
-    def _claimed_beyond(self, head: Head) -> bool:
-        if head.k is not None and head.length >= head.k:
-            return False
-        author, length = head.author, head.length
-        for link in self._links.values():
-            if link.known.get(author, 0) > length:
-                return True
-        return False
-
     def _learn(self, link: Link, author: PeerId, length: int) -> None:
         """The link claims to hold so much of an author's log."""
-        if author not in link.known and author not in self.replica.logs:
-            if link.unknown_authors >= self.config.unknown_authors_limit:
+        if author not in link.known:
+            log = self.replica.logs.get(author)
+            if log is not None:
+                author = log.author  # one copy of the 32 bytes serves all links
+            elif link.unknown_authors >= self.config.unknown_authors_limit:
                 return
-            link.unknown_authors += 1
+            else:
+                link.unknown_authors += 1
         link.known[author] = length
 
     def _on_head(self, link: Link, head: Head, *, from_frontier: bool) -> None:
@@ -641,6 +644,8 @@ class GossipProtocol:
             raise ProtocolViolation(f"it holds entries of {short(author)}, who is not a member")
         self._learn(link, author, length)
         ours = self.replica.head(author)
+        if ours == head:
+            return
         if ours.k is not None and (head.k is None or head.k > ours.k):
             self._prove_to(link, author, again=from_frontier)
         elif head.k is not None and (ours.k is None or ours.k > head.k):
@@ -1226,9 +1231,23 @@ class GossipProtocol:
         self._out.append(Emit(event))
 
     def _persist(self, entries: Sequence[Entry], proofs: Sequence[ForkProof]) -> None:
-        self._out.append(
-            Persist(self._token(), tuple(entries), tuple(proofs), self.replica.clock.high_water)
-        )
+        """Others' entries and proofs gather for a moment: one transaction takes many."""
+        if entries or proofs:
+            self._unsaved_entries += entries
+            self._unsaved_proofs += proofs
+            self._after("persist", self.config.persist_us)
+
+    def _save(self) -> None:
+        if self._unsaved_entries or self._unsaved_proofs:
+            self._out.append(
+                Persist(
+                    self._token(),
+                    tuple(self._unsaved_entries),
+                    tuple(self._unsaved_proofs),
+                    self.replica.clock.high_water,
+                )
+            )
+            self._unsaved_entries, self._unsaved_proofs = [], []
 
     def _token(self) -> int:
         token = self._next_token

@@ -68,10 +68,16 @@ class Fetcher:
             self._keep(author, lambda one: one.deadline_us > now_us)
             self.want(author, now_us)
 
-    def arrived(self, author: PeerId, link: LinkId, first: int, end: int) -> None:
-        """Entries [first, end) came over ``link``: what they cover is no longer on order."""
-        if author in self._on_order:
-            self._keep(author, lambda one: one.link != link or not (first <= one.first < end))
+    def arrived(self, author: PeerId, link: LinkId, first: int, end: int) -> bool:
+        """Entries [first, end) came over ``link``: what they cover is no longer on order.
+
+        Returns whether any of it was.
+        """
+        before = self._on_order.get(author)
+        if before is None:
+            return False
+        self._keep(author, lambda one: one.link != link or not (first <= one.first < end))
+        return len(self._on_order.get(author, ())) < len(before)
 
     def refused(self, author: PeerId, link: LinkId) -> None:
         """The link does not hold what it was asked for."""

@@ -14,7 +14,6 @@ looks like on the wire. It does not know whether an entry connects to the ones b
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NewType
 
 from gossipbook.encoding import Encodable, decode, encode
@@ -37,6 +36,8 @@ MAX_PAYLOAD_BYTES = 65_536
 MAX_HEADER_BYTES = 192
 MAX_RUN_ENTRIES = 1_024
 MAX_RUN_BYTES = 262_144
+MAX_REMEMBERED_BYTES = 16_777_216
+"""Bytes of runs whose decoded entries are remembered (they take a few times as much)."""
 
 _ID_TAG = b"gossipbook/1 entry"
 _PAYLOAD_TAG = b"gossipbook/1 payload"
@@ -213,7 +214,8 @@ class SignedHeader:
         entry_id = self.header.id(network_id)
         if not signature_is_good(self.header.author, entry_id, self.signature):
             raise BadSignature(
-                f"the signature on {short(self.header.author)}:{self.header.seq} is not its author's"
+                f"the signature on {short(self.header.author)}:{self.header.seq} "
+                "is not its author's"
             )
         return entry_id
 
@@ -234,13 +236,7 @@ def encode_run(entries: Sequence[Entry]) -> bytes:
     return encode(fields)
 
 
-@lru_cache(maxsize=8_192)
-def decode_run(data: bytes, network_id: bytes) -> tuple[Entry, ...]:
-    """The entries of a run, ids and chain worked out, signatures not checked.
-
-    A pure function of its arguments; remembering the latest answers lets peers in one process
-    decode a run once. Raises EncodingError or InvalidEntry.
-    """
+def _decode_run(data: bytes, network_id: bytes) -> tuple[Entry, ...]:
     fields = decode(data, max_size=MAX_RUN_BYTES)
     if not isinstance(fields, list) or len(fields) < 7 or (len(fields) - 3) % 4:
         raise InvalidEntry("a run of entries is [author, seq, prev] and four fields an entry")
@@ -286,6 +282,41 @@ def decode_run(data: bytes, network_id: bytes) -> tuple[Entry, ...]:
         prev = entry_id
         seq += 1
     return tuple(entries)
+
+
+class _RunDecoder:
+    """``decode_run``: remembers the latest answers, up to a number of bytes, for the bytes come
+    from remote peers."""
+
+    def __init__(self) -> None:
+        self.__wrapped__ = _decode_run
+        self._known: dict[tuple[bytes, bytes], tuple[Entry, ...]] = {}
+        self.remembered_bytes = 0
+
+    def __call__(self, data: bytes, network_id: bytes) -> tuple[Entry, ...]:
+        """The entries of a run, ids and chain worked out, signatures not checked.
+
+        A pure function of its arguments; remembering the latest answers lets peers in one process
+        decode a run once. Raises EncodingError or InvalidEntry.
+        """
+        key = (data, network_id)
+        entries = self._known.pop(key, None)
+        if entries is None:
+            entries = _decode_run(data, network_id)
+            self.remembered_bytes += len(data)
+        self._known[key] = entries  # the latest asked for stands last
+        while self.remembered_bytes > MAX_REMEMBERED_BYTES:
+            oldest, _ = next(iter(self._known))
+            self.remembered_bytes -= len(oldest)
+            del self._known[next(iter(self._known))]
+        return entries
+
+    def cache_clear(self) -> None:
+        self._known.clear()
+        self.remembered_bytes = 0
+
+
+decode_run = _RunDecoder()
 
 
 def _entry_id(

@@ -311,9 +311,9 @@ class Cluster:
         self._log(f"cluster.leave({index})")
         peer = self._peer(index)
         if peer.alive:
+            self._give(peer, Leave())
             while peer.store.pending:
                 self._land(peer)
-            self._give(peer, Leave())
             self._stop(peer)
 
     def crash(self, index: int) -> None:

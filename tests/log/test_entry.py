@@ -183,6 +183,22 @@ def test_a_payload_beyond_the_limit_is_refused() -> None:
         decode_run(encode(fields), NETWORK)
 
 
+def test_decoded_runs_are_remembered_up_to_a_number_of_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = [encode_run([TestAuthor(number).write()]) for number in range(1, 9)]
+    monkeypatch.setattr("gossipbook.log.entry.MAX_REMEMBERED_BYTES", 3 * len(runs[0]))
+    decode_run.cache_clear()
+    first = decode_run(runs[0], NETWORK)
+    for run in runs:
+        decode_run(run, NETWORK)
+        assert decode_run(runs[0], NETWORK) is first  # asked for again and again
+        assert decode_run.remembered_bytes <= 3 * len(runs[0])
+    second = decode_run(runs[1], NETWORK)  # forgotten meanwhile
+    assert second is decode_run(runs[1], NETWORK)
+    assert decode_run(runs[0], OTHER_NETWORK) is not first
+
+
 RUN = encode_run(chain(2))
 
 

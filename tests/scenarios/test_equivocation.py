@@ -4,6 +4,8 @@ import pytest
 from twins.scenario import cluster_of, events_of, limit, trade
 
 import gossipbook as gb
+from gossipbook.gossip.messages import News, encode_message
+from gossipbook.log.entry import encode_run
 from gossipbook.sim.adversaries import Equivocator
 from gossipbook.sim.checkers import check_all
 
@@ -107,3 +109,15 @@ def test_what_was_said_before_the_fork_still_counts() -> None:
         one.command_id for market in ("ONE", "TWO") for one in cluster.peers[0].commands(market)
     }
     assert {receipt.command_id for receipt in before} == known
+
+
+def test_the_first_who_knows_tells_everyone_at_once() -> None:
+    cluster = cluster_of(5, settled_s=2)
+    cheat = Equivocator(cluster, 4, lengths=(1, 1))
+    cluster.peers[4].correct = False
+    cheat._sign_branches()
+    link = next(link for link, other in cluster.links_of(4) if other == 0)
+    for branch in cheat.branches:
+        cluster.send_raw(4, link, encode_message(News((encode_run(branch),))))
+    cluster.run_for(0.25)
+    all_correct_hold_the_proof(cluster, 4)

@@ -289,12 +289,13 @@ def test_a_want_for_everything_many_times_over_is_cheap_to_refuse() -> None:
     peer = cluster.peers[0]
     link = cluster.links_of(0)[0][0]
     # Four megabytes a frame is served; then the bucket is empty, and nothing is encoded in vain.
-    want = encode_message(Want(((peer.peer_id, 0, 40),) * 20_000))
+    want = encode_message(Want(((peer.peer_id, 0, 40),) * 1_000))
     sent = []
     for _ in range(12):
         outputs = peer.running.handle(Received(link, want), peer.now(cluster.now_us))
         sent.append(sum(len(one.data) for one in outputs if hasattr(one, "data")))
-    assert sent[0] <= 5_000_000
+    assert link in dict(cluster.links_of(0)), "it may ask"
+    assert 4_000_000 < sent[0] <= 5_000_000
     assert sum(sent) <= 2 * cluster.config.serve_bytes_per_s
     assert sent[-1] == 0
     assert peer.statistics().throttled_requests <= 12
@@ -305,14 +306,22 @@ def test_claims_of_endless_logs_fill_no_table() -> None:
     trade(cluster, 20, at=[0, 1, 2])
     cheat = Claimer(cluster, 3, books=False, strangers=600, interval_s=0.1)
     cheat.begin()
-    cluster.run_for(3)
-    trade(cluster, 50, at=[0, 1, 2])
-    limit_of = cluster.config.unknown_authors_limit
-    for peer in cluster.correct_peers:
-        for link in peer.running._links.values():
-            assert len(link.known) <= limit_of + len(peer.replica.logs)
-        assert len(peer.running._fetcher._due_us) <= limit_of + len(peer.replica.logs)
+    cluster.run_for(1)
     cheat.stop()
+    for _ in range(10):
+        for link, _other in cluster.links_of(3):
+            heads = News((), tuple(cheat._false_heads()))
+            cluster.send_raw(3, link, encode_message(heads))
+        cluster.run_for(0.01)
+    cluster.run_for(0.1)
+    most = cluster.config.unknown_authors_limit
+    for peer in cluster.correct_peers:
+        links = peer.running._links.values()
+        assert max(len(link.known) for link in links) > most // 2, "the claims were heard"
+        for link in links:
+            assert len(link.known) <= most + 1_100  # and what was just on order
+        assert len(peer.running._fetcher._due_us) <= 2 * most
+    trade(cluster, 50, at=[0, 1, 2])
     others_are_unaffected(cluster)
 
 
@@ -328,8 +337,9 @@ def test_hearsay_cannot_hide_a_bootstrap_address() -> None:
     link = next(link for link, other in cluster.links_of(2) if other == 0)
     cluster.send_raw(2, link, encode_message(Peers(((cluster.peers[2].peer_id, b"1"),))))
     cluster.run_for(1)
-    cluster.restart(1)
-    cluster.peers[1].running.address_book._peers.clear()  # it dials nobody
+    cluster._contacts = lambda _: []  # type: ignore[method-assign]
+    cluster.restart(1)  # it dials nobody, and the cheat does not introduce it
+    cluster.peers[2].running.address_book._peers.pop(b"1")
     cluster.run_for(40)
     assert cluster.peers[1].peer_id in peer.peers()
 
