@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m bench --small``. What each measures, and how to read it: README.md."""
