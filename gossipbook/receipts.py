@@ -46,8 +46,6 @@ def make_receipts(
         if isinstance(instruction, Placement):
             order_id = command_id
         else:
-            order_id = CommandId(
-                symbol, author, instruction.target_seq, instruction.target_index
-            )
+            order_id = CommandId(symbol, author, instruction.target_seq, instruction.target_index)
         receipts.append(Receipt(command_id, order_id, entry_id, seen_by))
     return receipts

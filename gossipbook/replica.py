@@ -21,9 +21,9 @@ from typing import NamedTuple
 from gossipbook.book.commands import OrderId
 from gossipbook.book.digest import MarketDigest, book_root
 from gossipbook.book.events import Event, OrderStatus, Trade, net_change
+from gossipbook.book.level import Key
 from gossipbook.book.matching import MatchingEngine
 from gossipbook.book.order_book import Book
-from gossipbook.book.level import Key
 from gossipbook.book.payload import Instruction, decode_payload
 from gossipbook.book.reports import CommandRecord
 from gossipbook.errors import EncodingError, InvalidEntry
@@ -130,6 +130,7 @@ class Replica:
         self.entry_count = 0
         self.held_back_count = 0
         self.rebuilt_count = 0
+        self._faults: list[tuple[str, str]] = []
         self._markets = [
             _MarketState(market, index, self._new_engine(market))
             for index, market in enumerate(genesis.markets)
@@ -207,12 +208,18 @@ class Replica:
             del self._dirty[index]
             try:
                 update = self._settle_market(state, now_us=now_us, local_ms=local_ms)
-            except Exception:
+            except Exception as error:
                 # The engine's own state is damaged (its inputs are validated): read it all again.
+                self._faults.append((state.market.symbol, f"{type(error).__name__}: {error}"))
                 update = self._rebuild(state)
             if update is not None:
                 updates.append(update)
         return updates
+
+    def take_faults(self) -> list[tuple[str, str]]:
+        """(market, error) of each engine that failed and was rebuilt since the last call."""
+        faults, self._faults = self._faults, []
+        return faults
 
     def next_settle_us(self) -> int | None:
         """The monotonic time at which a waiting market may settle; None if nothing waits."""
@@ -227,9 +234,7 @@ class Replica:
         cheap = end - position <= self.settings.free_undo and position >= state.engine.undo_floor
         return 0 if cheap else state.replay_not_before_us
 
-    def _settle_market(
-        self, state: _MarketState, *, now_us: int, local_ms: int
-    ) -> Update | None:
+    def _settle_market(self, state: _MarketState, *, now_us: int, local_ms: int) -> Update | None:
         engine, order = state.engine, state.order
         mark = order.mark
         if mark is None:
@@ -265,9 +270,7 @@ class Replica:
                 engine.apply(command_key, command)
             done = 0
 
-    def _update(
-        self, state: _MarketState, position: int, before: Sequence[Event]
-    ) -> Update | None:
+    def _update(self, state: _MarketState, position: int, before: Sequence[Event]) -> Update | None:
         if not self.watched:
             return None
         after = self._events(state.engine, position, state.engine.position)
@@ -419,17 +422,13 @@ class Replica:
         damaged = state.engine
         applied = state.order.applied()
         same = 0
-        while (
-            same < min(len(applied), len(audit.entries)) and applied[same] is audit.entries[same]
-        ):
+        while same < min(len(applied), len(audit.entries)) and applied[same] is audit.entries[same]:
             same += 1
-        position = sum(
-            len(self._commands_in(entry, state.index)) for entry in audit.entries[:same]
-        )
+        position = sum(len(self._commands_in(entry, state.index)) for entry in audit.entries[:same])
         reached = audit.engine.rewind(position)
         if reached != position:
             return self._rebuild(state)
-        before = self._events(damaged, 0, damaged.position) if self.watched else []
+        before = self._readable_events(damaged)
         for entry in state.order.restart(same):
             state.order.add(entry)
         state.engine = audit.engine
@@ -441,12 +440,7 @@ class Replica:
         return self._update(state, 0, before)
 
     def _rebuild(self, state: _MarketState) -> Update | None:
-        before: list[Event] = []
-        if self.watched:
-            try:
-                before = self._events(state.engine, 0, state.engine.position)
-            except Exception:  # a damaged history may not be readable; its readers start anew
-                before = []
+        before = self._readable_events(state.engine)
         held = {id(entry) for _, entry in self._held}
         entries = [
             entry
@@ -461,6 +455,15 @@ class Replica:
         self._dirty.pop(state.index, None)
         self.rebuilt_count += 1
         return self._update(state, 0, before)
+
+    def _readable_events(self, damaged: MatchingEngine) -> list[Event]:
+        """What subscribers were told by a damaged engine, as far as it can still be read."""
+        if not self.watched:
+            return []
+        try:
+            return self._events(damaged, 0, damaged.position)
+        except Exception:  # then its readers start anew, from position 0
+            return []
 
     def corrupt(self, market: str, what: str, random: SeededRandom) -> str:
         """Damage a market's memory on purpose (experiments only); says what was changed."""
@@ -582,9 +585,7 @@ def _decode(entry: Entry, market_count: int) -> _Decoded:
         return ()  # one deterministic rejection that touches no market
     by_market: dict[int, list[tuple[Key, Instruction]]] = {}
     for index, command in enumerate(commands):
-        by_market.setdefault(command.market, []).append(
-            ((entry.author, entry.seq, index), command)
-        )
+        by_market.setdefault(command.market, []).append(((entry.author, entry.seq, index), command))
     return tuple((market, tuple(keyed)) for market, keyed in by_market.items())
 
 

@@ -66,13 +66,14 @@ def market_digest(symbol: str, bids: MerkleTree, asks: MerkleTree, totals: Total
 
 
 def encode_totals(totals: Totals) -> bytes:
-    """72 bytes: three counts of 8, lots in 16, price x lots in 32."""
+    """88 bytes: three counts of 8, lots in 16, price x lots in 32, cancelled lots in 16."""
     return (
         totals.commands.to_bytes(8, "big")
         + totals.trades.to_bytes(8, "big")
         + totals.rejections.to_bytes(8, "big")
         + totals.lots.to_bytes(16, "big")
         + totals.notional.to_bytes(32, "big")
+        + totals.cancelled.to_bytes(16, "big")
     )
 
 

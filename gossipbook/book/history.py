@@ -62,13 +62,18 @@ _NOT_REJECTED = bytes(range(FIRST_REJECTION))
 
 
 class Totals(NamedTuple):
-    """Running sums since the market began; `notional` is the sum of price x lots."""
+    """Running sums since the market began; `notional` is the sum of price x lots traded,
+    `cancelled` the lots that were cancelled for whatever reason."""
 
     commands: int
     trades: int
     rejections: int
     lots: int
     notional: int
+    cancelled: int
+
+
+NO_TOTALS = Totals(0, 0, 0, 0, 0, 0)
 
 
 @final
@@ -95,7 +100,7 @@ class History:
         self.keys: list[Key] = []
         self.codes: list[int] = []
         self.lots: list[int] = []
-        self._summed = Totals(0, 0, 0, 0, 0)
+        self._summed = NO_TOTALS
         self._summed_records = 0
 
     def __len__(self) -> int:
@@ -156,11 +161,14 @@ class History:
         self, sign: int, command: int, command_end: int, record: int, record_end: int
     ) -> Totals:
         """The sums with a range of commands and its range of records added or taken away."""
-        commands, trades, rejections, lots, notional = self._summed
+        commands, trades, rejections, lots, notional, cancelled = self._summed
         codes = self.codes[record:record_end]
         sizes = self.lots[record:record_end]
         traded = [size for code, size in zip(codes, sizes, strict=True) if code > 0]
         values = [code * size for code, size in zip(codes, sizes, strict=True) if code > 0]
+        withdrawn = [
+            size for code, size in zip(codes, sizes, strict=True) if REPLACED_TO < code < 0
+        ]
         rejected = self.outcomes[command:command_end].translate(None, _NOT_REJECTED)
         return Totals(
             commands + sign * (command_end - command),
@@ -168,4 +176,5 @@ class History:
             rejections + sign * len(rejected),
             lots + sign * sum(traded),
             notional + sign * sum(values),
+            cancelled + sign * sum(withdrawn),
         )

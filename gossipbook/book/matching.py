@@ -97,6 +97,7 @@ class MatchingEngine:
     """
 
     __slots__ = (
+        "_also_touched",
         "_book",
         "_digest",
         "_digested",
@@ -123,7 +124,6 @@ class MatchingEngine:
         "_stale_ranks",
         "_states",
         "_undo_window",
-        "_also_touched",
         "_view",
         "market",
         "undone_count",

@@ -97,9 +97,7 @@ class DivergenceWatch:
         if bad is None or not self._may_open(peer_id, bad, now_us):
             return newest_equal, None
         self.claim_count += 1
-        self._case = _Investigation(
-            link, peer_id, bad, now_us + STEP_TIMEOUT_US, agreed=good
-        )
+        self._case = _Investigation(link, peer_id, bad, now_us + STEP_TIMEOUT_US, agreed=good)
         return newest_equal, self._next_question()
 
     def _may_open(self, peer_id: PeerId, second: int, now_us: int) -> bool:

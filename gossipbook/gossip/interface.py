@@ -197,7 +197,7 @@ class ForkProven:
 @dataclass(frozen=True, slots=True)
 class ClockSkew:
     """This machine's clock is ``offset_us`` behind the median peer's: beyond what is corrected
-    (or no longer, where ``beyond_bound`` is False)."""
+    (or no longer, where ``beyond_bound`` is False). Told again when it changes by seconds."""
 
     offset_us: int
     beyond_bound: bool
@@ -212,7 +212,8 @@ class Divergence:
     ``second`` is the first cut (seconds since 1970) at which the two differ. ``market``, ``side``
     and ``price_ticks`` locate the first difference; side and price are None where only the
     history (counts and sums of past commands and trades) differs. ``ours`` and ``theirs`` are the
-    two roots of the market. ``peer_id`` is None where the damage was noticed without a peer.
+    two roots of the market. ``peer_id`` is None where the damage was noticed without a peer, by an
+    engine that failed; ``detail`` then names the error, and the roots are empty.
     """
 
     status: str
@@ -223,6 +224,7 @@ class Divergence:
     price_ticks: int | None
     ours: bytes
     theirs: bytes
+    detail: str = ""
 
 
 Event = Update | PeerUp | PeerDown | ForkProven | ClockSkew | Divergence

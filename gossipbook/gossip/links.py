@@ -77,6 +77,7 @@ class Link:
     verifying_bytes: int = 0
     fetch_failures: int = 0  # requests in a row that were not answered in time
     unknown_authors: int = 0
+    asked_prefixes: dict[bytes, None] = field(default_factory=dict)  # of the walk under way
     own_head_answered: bool = False
     own_head_claimed: int = 0
     complete: bool = False  # it pushes its own entries to everyone

@@ -211,9 +211,7 @@ def decode_message(data: bytes, *, max_size: int) -> Message:
     try:
         return from_fields(*fields[1:])
     except (TypeError, ValueError, AttributeError, StructError, OverflowError):
-        raise ProtocolViolation(
-            f"a message of kind {fields[0]} has the wrong fields"
-        ) from None
+        raise ProtocolViolation(f"a message of kind {fields[0]} has the wrong fields") from None
 
 
 def spans_of(cuts: Sequence[Cut]) -> tuple[CutSpan, ...]:
@@ -297,9 +295,7 @@ def _compare(root: Any, author_count: Any, spans: Any) -> Compare:
 
 def _children(packed: Sequence[Any]) -> tuple[tuple[bytes, bytes], ...]:
     _check(len(packed) % 2 == 0 and len(packed) <= 32, "up to 16 children, two fields each")
-    return tuple(
-        (_nibbles(packed[i]), _bytes(packed[i + 1], 32)) for i in range(0, len(packed), 2)
-    )
+    return tuple((_nibbles(packed[i]), _bytes(packed[i + 1], 32)) for i in range(0, len(packed), 2))
 
 
 def _flat(pairs: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
@@ -363,9 +359,7 @@ def _levels_wanted(second: Any, market: Any, side: Any, prefix: Any) -> LevelsWa
 
 def _levels_are(second: Any, market: Any, side: Any, prefix: Any, *children: Any) -> LevelsAre:
     _check(side in (0, 1), "a side is 0 or 1")
-    return LevelsAre(
-        _int(second), _int(market), _int(side), _nibbles(prefix), _children(children)
-    )
+    return LevelsAre(_int(second), _int(market), _int(side), _nibbles(prefix), _children(children))
 
 
 _CODECS: dict[type, tuple[int, Callable[[Any], Sequence[Any]], Callable[..., Message]]] = {

@@ -40,6 +40,7 @@ from gossipbook.gossip.interface import (
     ClockSkew,
     Dial,
     DialFailed,
+    Divergence,
     DropLink,
     Emit,
     ForkProven,
@@ -68,7 +69,6 @@ from gossipbook.gossip.interface import (
 from gossipbook.gossip.links import Link
 from gossipbook.gossip.membership import AddressBook
 from gossipbook.gossip.messages import (
-    MAX_PROOFS,
     Branch,
     Compare,
     CutsAre,
@@ -115,6 +115,11 @@ from gossipbook.replica import Replica, ReplicaSettings
 
 STALE_LINK_US = 1_500_000
 """A link silent for so long loses against a new one of the same peer, whoever dialled it."""
+
+SKEW_STEP_US = 5_000_000
+"""By how much a clock beyond the bound has to move until the user is told again."""
+
+MAX_ASKED_PREFIXES = 4_096
 
 MAX_SERVED_BYTES = 4_194_304
 """What one Want is answered with at most."""
@@ -169,7 +174,9 @@ class GossipProtocol:
         self.address_book = AddressBook(self.own_id, config, random)
         for address in bootstrap:
             self.address_book.add_bootstrap(address)
-        self._fresh: dict[PeerId, int] = {}  # logs that grew since the last flush, and how to spread
+        self._fresh: dict[
+            PeerId, int
+        ] = {}  # logs that grew since the last flush, and how to spread
         self._flushed_us = -config.frame_gap_us
         self._unsaved_entries: list[Entry] = []
         self._unsaved_proofs: list[ForkProof] = []
@@ -181,7 +188,7 @@ class GossipProtocol:
         self._next_token = 1
         self._own_token: int | None = None
         self._first_confirmation_us: int | None = None
-        self._skewed = False
+        self._skew_told_us: int | None = None
         self._left = False
         self._timers: dict[str, int] = {}
         self._announced_us: int | None = None
@@ -295,13 +302,20 @@ class GossipProtocol:
 
     def _on_link_up(self, up: LinkUp) -> None:
         now_us = self._now.monotonic_us
-        if up.address is not None:
+        if up.dialled and up.address is not None:
             self._dialling.pop(up.address, None)
         refusal = self._why_not_link(up)
         if refusal is not None:
             self._out.append(DropLink(up.link, refusal))
+            if up.dialled and up.address is not None:
+                self.address_book.failed(up.address, now_us)
             self._after("dial", 0)
             return
+        if up.address is not None:
+            if up.dialled:
+                self.address_book.reached(up.peer_id, up.address)
+            else:  # who was not dialled there only claims its address
+                self.address_book.learn(up.peer_id, up.address)
         known = self._by_peer.get(up.peer_id)
         if known is not None:
             if not self._replaces(up, known):
@@ -318,14 +332,12 @@ class GossipProtocol:
         link = Link.open(
             up.link,
             up.peer_id,
-            up.address,
+            up.address if up.dialled else None,
             dialled=up.dialled,
             config=self.config,
             now_us=now_us,
         )
         self._links[up.link] = self._by_peer[up.peer_id] = link
-        if up.address is not None:
-            self.address_book.reached(up.peer_id, up.address)
         if known is None:
             self._emit(PeerUp(up.peer_id))
         self._greet(link)
@@ -437,10 +449,18 @@ class GossipProtocol:
         link.clock.add(round_trip_us=round_trip_us, offset_us=offset_us)
         offsets = [one.clock.offset_us for one in self._links.values()]
         self.clock.update([offset for offset in offsets if offset is not None])
-        if self.clock.out_of_bounds != self._skewed:
-            self._skewed = self.clock.out_of_bounds
-            self._emit(ClockSkew(self.clock.median_us, self._skewed))
+        self._tell_skew()
         self._arm_release()
+
+    def _tell_skew(self) -> None:
+        """Tell the user when our clock leaves the bound, comes back, or jumps beyond it."""
+        beyond, median_us = self.clock.out_of_bounds, self.clock.median_us
+        told = self._skew_told_us
+        if beyond != (told is not None) or (
+            told is not None and abs(median_us - told) > SKEW_STEP_US
+        ):
+            self._skew_told_us = median_us if beyond else None
+            self._emit(ClockSkew(median_us, beyond))
 
     def _on_peers(self, link: Link, peers: Peers) -> None:
         for peer_id, address in peers.peers:
@@ -465,7 +485,9 @@ class GossipProtocol:
         own = self.replica.head(self.own_id)
         link.own_head_claimed = head.length
         log = self.replica.logs.get(self.own_id)
-        agrees = head.length == 0 or (log is not None and log.id_at(head.length - 1) == head.head_id)
+        agrees = head.length == 0 or (
+            log is not None and log.id_at(head.length - 1) == head.head_id
+        )
         link.own_head_answered = agrees or head.length > own.length
         self._on_head(link, head, from_frontier=True)
         self._check_confirmed()
@@ -486,10 +508,9 @@ class GossipProtocol:
             if self._first_confirmation_us is None:
                 self._first_confirmation_us = self._now.monotonic_us
             grace_over = (
-                self._now.monotonic_us
-                >= self._first_confirmation_us + self.config.confirm_grace_us
+                self._now.monotonic_us >= self._first_confirmation_us + self.config.confirm_grace_us
             )
-            if len(answered) == len(self._links) and not self._dialling or grace_over:
+            if (len(answered) == len(self._links) and not self._dialling) or grace_over:
                 self.own.confirmed = True
                 self._timers.pop("confirm", None)
                 self._next_batch()
@@ -537,15 +558,12 @@ class GossipProtocol:
                 novel = [
                     entry
                     for entry in novel
-                    if entry.seq < k
-                    or (entry.seq == k == log.length and entry.prev != log.head_id)
+                    if entry.seq < k or (entry.seq == k == log.length and entry.prev != log.head_id)
                 ]
         self.statistics.duplicate_entries += len(entries) - len(novel)
         return novel
 
-    def _verify(
-        self, link: Link, entries: list[Entry], *, reply: bool, size_bytes: int
-    ) -> None:
+    def _verify(self, link: Link, entries: list[Entry], *, reply: bool, size_bytes: int) -> None:
         if link.verifying_bytes > self.config.verifying_bytes_limit:
             self.statistics.throttled_requests += 1
             for entry in entries:  # anti-entropy brings them again
@@ -574,6 +592,9 @@ class GossipProtocol:
         error = self._admit(good, link, tell_only=pending.reply) if good else None
         if len(good) < len(verified.entries):
             error = BadSignature("it sent an entry that its author did not sign")
+            for entry, kept in zip(pending.entries, verified.entries, strict=True):
+                if kept is None:  # the real one may have come meanwhile and been passed over
+                    self._want(entry.author, 0)
         if error is not None and link is not None and link.link in self._links:
             self._offence(link, str(error))
 
@@ -617,10 +638,9 @@ class GossipProtocol:
             author = entries[first].author
             while last + 1 < len(entries) and entries[last + 1].author == author:
                 last += 1
-            if (
-                self._fetcher.arrived(author, link.link, entries[first].seq, entries[last].seq + 1)
-                and self._claims(author)
-            ):
+            if self._fetcher.arrived(
+                author, link.link, entries[first].seq, entries[last].seq + 1
+            ) and self._claims(author):
                 self._want(author, 0)
             first = last + 1
         link.fetch_failures = 0
@@ -751,9 +771,7 @@ class GossipProtocol:
         if batch is not None:
             self._own_token = self._token()
             self._out.append(
-                Persist(
-                    self._own_token, (batch.entry,), (), self.replica.clock.high_water
-                )
+                Persist(self._own_token, (batch.entry,), (), self.replica.clock.high_water)
             )
 
     def _on_persisted(self, persisted: Persisted) -> None:
@@ -918,9 +936,7 @@ class GossipProtocol:
         self._release()
         self._settle()
         self.replica.recent_cuts(local_ms=self.local_ms, count=self.config.cuts_sent)
-        caught_up, question = self._watch.compare(
-            link.link, link.peer_id, compare.spans, now_us
-        )
+        caught_up, question = self._watch.compare(link.link, link.peer_id, compare.spans, now_us)
         if question is not None:
             self._send(link, question)
             self._send_compare(link)  # so that the other side sees the difference, too
@@ -933,10 +949,14 @@ class GossipProtocol:
         if authors <= self.config.whole_frontier_limit:
             self._send(link, FrontierIs(tuple(frontier.heads())))
         else:
-            self._send(link, Walk((b"",)))
+            link.asked_prefixes.clear()
+            self._walk(link, [b""])
 
     def _on_frontier(self, link: Link, message: FrontierIs) -> None:
         """The link's whole frontier: the truth about what it holds."""
+        if not link.requests.take(1, self._now.monotonic_us):
+            self.statistics.throttled_requests += 1
+            return
         link.known.clear()
         link.unknown_authors = 0
         named: dict[PeerId, None] = {}
@@ -964,6 +984,11 @@ class GossipProtocol:
             part = heads[at : at + self.config.whole_frontier_limit]
             self._send(link, News((), tuple(part)))
 
+    def _walk(self, link: Link, prefixes: list[bytes]) -> None:
+        if len(link.asked_prefixes) < MAX_ASKED_PREFIXES:
+            link.asked_prefixes.update(dict.fromkeys(prefixes))
+            self._send(link, Walk(tuple(prefixes)))
+
     def _on_walk(self, link: Link, walk: Walk) -> None:
         if not link.requests.take(1 + len(walk.prefixes) // 16, self._now.monotonic_us):
             self.statistics.throttled_requests += 1
@@ -978,6 +1003,9 @@ class GossipProtocol:
                 self._send(link, Branch(prefix, children, ()))
 
     def _on_branch(self, link: Link, branch: Branch) -> None:
+        if branch.prefix not in link.asked_prefixes:
+            return  # nobody asked, or it comes twice
+        del link.asked_prefixes[branch.prefix]
         tree = self.replica.frontier.tree()
         if not branch.children:
             if len(branch.heads) > self.config.walk_leaf_limit:
@@ -1005,7 +1033,7 @@ class GossipProtocol:
             prefix for prefix, root in branch.children if tree.subtree_root(prefix) != root
         ]
         if different:
-            self._send(link, Walk(tuple(different)))
+            self._walk(link, different)
 
     # ---------------------------------------------------------------- divergence
 
@@ -1071,6 +1099,9 @@ class GossipProtocol:
             return
         for update in self.replica.settle(now_us=self._now.monotonic_us, local_ms=self.local_ms):
             self._emit(update)
+        for market, error in self.replica.take_faults():
+            second = self.local_ms // 1000
+            self._emit(Divergence("healed", None, second, market, None, None, b"", b"", error))
         self._arm_settle()
 
     def _arm_settle(self) -> None:
@@ -1207,9 +1238,8 @@ class GossipProtocol:
     def _renew(self) -> None:
         """In a large network, give up a random link for a new one now and then."""
         self._after("renew", jittered(self.config.renew_us, self._random))
-        if (
-            len(self._links) >= self.config.link_target
-            and self.address_book.peer_count > len(self._links)
+        if len(self._links) >= self.config.link_target and self.address_book.peer_count > len(
+            self._links
         ):
             link = self._random.choice(list(self._links.values()))
             self._out.append(DropLink(link.link, "making room for another peer"))

@@ -18,7 +18,6 @@ from gossipbook.identity import PeerId
 from gossipbook.log.entry import EntryId
 from gossipbook.randomness import SeededRandom
 
-
 _NEVER_US = 1 << 62
 
 

@@ -93,9 +93,7 @@ class Header:
         if len(author) != 32 or len(prev) != 32 or len(payload_hash) != 32:
             raise InvalidEntry("author, prev and payload hash of a header are 32 bytes each")
         _check_fields(author, seq, prev, kind, payload_size)
-        return cls(
-            PeerId(author), seq, EntryId(prev), hlc, kind, payload_size, payload_hash
-        )
+        return cls(PeerId(author), seq, EntryId(prev), hlc, kind, payload_size, payload_hash)
 
     def id(self, network_id: bytes) -> EntryId:
         return EntryId(hash_bytes(_ID_TAG, network_id, self.encode()))
@@ -227,7 +225,7 @@ def signed_header(entry: Entry) -> SignedHeader:
 def encode_run(entries: Sequence[Entry]) -> bytes:
     """Consecutive entries of one author as bytes; author, first seq and prev stand once::
 
-        [author, first seq, first prev, hlc, kind, payload, signature, hlc, kind, ...]
+    [author, first seq, first prev, hlc, kind, payload, signature, hlc, kind, ...]
     """
     first = entries[0]
     fields: list[Encodable] = [first.author, first.seq, first.prev]
@@ -264,9 +262,7 @@ def _decode_run(data: bytes, network_id: bytes) -> tuple[Entry, ...]:
         _check_fields(author, seq, prev, kind, len(payload))
         if len(signature) != 64:
             raise InvalidEntry(f"a signature is 64 bytes, not {len(signature)}")
-        entry_id = _entry_id(
-            network_id, PeerId(author), seq, EntryId(prev), hlc, kind, payload
-        )
+        entry_id = _entry_id(network_id, PeerId(author), seq, EntryId(prev), hlc, kind, payload)
         entries.append(
             Entry(
                 author=PeerId(author),

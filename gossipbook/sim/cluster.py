@@ -71,7 +71,9 @@ from gossipbook.replica import ReplicaSettings, Update
 from gossipbook.sim.explain import explain_differences
 from gossipbook.sim.simulated_peer import SimulatedPeer
 
-DEFAULT_EPOCH_MS = 1_767_225_600_000  # 2026-01-01 UTC; simulated clocks start here, or at the genesis
+DEFAULT_EPOCH_MS = (
+    1_767_225_600_000  # 2026-01-01 UTC; simulated clocks start here, or at the genesis
+)
 FULL_MESH_PEERS = 9
 BOOTSTRAP_PEERS = 4
 QUEUE_LIMIT_US = 2_000_000
@@ -283,7 +285,9 @@ class Cluster:
         members = frozenset(group)
         for index in members:
             self._peer(index)
-        self._log(f"cluster.partition({{{', '.join(map(str, sorted(members)))}}}, one_way={one_way})")
+        self._log(
+            f"cluster.partition({{{', '.join(map(str, sorted(members)))}}}, one_way={one_way})"
+        )
         self._cut, self._cut_one_way = members, one_way
 
     def heal(self) -> None:
@@ -685,9 +689,7 @@ class Cluster:
         verified = Verified(verify.token, self._verifier.check(verify.entries))
         delay_us = self._network_random.between(*self._verify_delay_us)
         if delay_us:
-            self._push(
-                self._now_us + delay_us, _VERIFIED, peer.index, peer.incarnation, verified
-            )
+            self._push(self._now_us + delay_us, _VERIFIED, peer.index, peer.incarnation, verified)
         else:
             self._give(peer, verified)
 
@@ -804,9 +806,7 @@ class Cluster:
 
     def _log(self, line: str) -> None:
         if self._now_us > self._slept_us:
-            self._script.append(
-                f"cluster.run_for({(self._now_us - self._slept_us) / 1_000_000!r})"
-            )
+            self._script.append(f"cluster.run_for({(self._now_us - self._slept_us) / 1_000_000!r})")
             self._slept_us = self._now_us
         self._script.append(line)
 

@@ -46,9 +46,13 @@ def _frontier_differences(peers: list[SimulatedPeer]) -> list[str]:
         held: dict[object, list[int]] = {}
         for peer, known in zip(peers, heads, strict=True):
             head = known.get(author)
-            what = "nothing" if head is None else (
-                f"{head.length} entries, head {head.head_id.hex()[:8]}"
-                + ("" if head.k is None else f", forked at {head.k}")
+            what = (
+                "nothing"
+                if head is None
+                else (
+                    f"{head.length} entries, head {head.head_id.hex()[:8]}"
+                    + ("" if head.k is None else f", forked at {head.k}")
+                )
             )
             held.setdefault(what, []).append(peer.index)
         if len(held) > 1:

@@ -28,12 +28,12 @@ def test_sums_count_trades_only_and_rejections_by_outcome():
     history = History()
     add(history, ACCEPTED, [(5, 3), (6, 2), (-2, 9)])
     add(history, UNKNOWN_ORDER, [])
-    assert history.totals() == (2, 2, 1, 5, 27)
+    assert history.totals() == (2, 2, 1, 5, 27, 9)
     add(history, FOK_UNFILLABLE, [])
     add(history, ACCEPTED, [(-16 - 100, 9), (7, 1)])
-    assert history.totals() == (4, 3, 2, 6, 34)
+    assert history.totals() == (4, 3, 2, 6, 34, 9)
     history.truncate(1)
-    assert history.totals() == (1, 2, 0, 5, 27)
+    assert history.totals() == (1, 2, 0, 5, 27, 9)
     assert history.records(0) == [(KEY, 5, 3), (KEY, 6, 2), (KEY, -2, 9)]
 
 
@@ -60,6 +60,7 @@ def test_sums_are_the_same_however_often_they_are_asked_for_and_undone():
                 sum(outcome != ACCEPTED for outcome, _ in commands),
                 sum(lots for _, lots in trades),
                 sum(code * lots for code, lots in trades),
+                sum(lots for _, some in commands for code, lots in some if code == -1),
             )
 
 

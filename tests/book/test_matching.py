@@ -265,7 +265,7 @@ def test_trades_happen_at_the_makers_price_and_first_come_first_served():
     trades = [(t.maker.author, t.maker.seq, t.price * 2, t.quantity * 10) for t in engine.trades()]
     assert trades == [(B, 0, 9, 2), (A, 0, 10, 5), (B, 1, 10, 2)]
     assert resting(engine) == [(B, 1, 10, 3)]
-    assert engine.totals == (4, 3, 0, 9, 18 + 50 + 20)
+    assert engine.totals == (4, 3, 0, 9, 18 + 50 + 20, 0)
 
 
 def test_what_a_market_order_or_ioc_does_not_find_is_cancelled_and_not_rejected():
@@ -279,6 +279,7 @@ def test_what_a_market_order_or_ioc_does_not_find_is_cancelled_and_not_rejected(
     assert engine.events(0)[1].reason == "market-remainder"
     assert engine.events(1)[1].reason == "ioc-remainder"
     assert engine.totals.rejections == 0
+    assert engine.totals.cancelled == 5 + 5
 
 
 def test_a_fok_that_lacks_one_lot_touches_nothing():

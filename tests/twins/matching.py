@@ -51,6 +51,7 @@ class NaiveMarket:
         self.rejections = 0
         self.lots = 0
         self.notional = 0
+        self.cancelled = 0
         self.tickets = 0
 
     def apply(self, key: Key, instruction: Instruction) -> list[Event]:
@@ -238,6 +239,7 @@ class NaiveMarket:
 
     def _cancelled(self, order: NaiveOrder, reason: str) -> None:
         quantity = self.size(order.remaining)
+        self.cancelled += order.remaining
         self.now.append(Cancelled(self.id(self.key), self.id(order.key), quantity, reason))
         self._open(order)
         self.statuses[order.key] = replace(
@@ -260,8 +262,9 @@ class NaiveMarket:
     def size(self, lots: int) -> Decimal:
         return lots * self.market.lot_size
 
-    def totals(self) -> tuple[int, int, int, int, int]:
-        return (self.commands, self.trades, self.rejections, self.lots, self.notional)
+    def totals(self) -> tuple[int, int, int, int, int, int]:
+        counts = (self.commands, self.trades, self.rejections)
+        return (*counts, self.lots, self.notional, self.cancelled)
 
     def orders(self) -> list[tuple[CommandId, str, Decimal, Decimal]]:
         """Bids then asks, best price first, first come first."""
@@ -283,6 +286,7 @@ class NaiveMarket:
             parts.append(naive_root(leaves))
         parts.append(pack(">QQQ", self.commands, self.trades, self.rejections))
         parts.append(self.lots.to_bytes(16, "big") + self.notional.to_bytes(32, "big"))
+        parts.append(self.cancelled.to_bytes(16, "big"))
         return _hash("gossipbook/1 market", *parts)
 
 
