@@ -33,8 +33,9 @@ class GossipConfig:
     """Links that an entry is pushed to; the others are told of it."""
     coalesce_us: int = 2_000
     """How long pushes gather before they go."""
-    frame_gap_us: int = 10_000
-    """Least time between two rounds of pushes: under load they gather for so long."""
+    frame_gap_us: int = 20_000
+    """Least time between two rounds in which others' entries are passed on: under load they
+    gather for so long. Our own entries do not wait for it."""
     pull_us: int = 20_000
     """How long a peer that was told of an entry waits for somebody to push it."""
     push_entries: int = 256
@@ -71,9 +72,12 @@ class GossipConfig:
     lives shows once in 10^4. With a message every 0.5 s that is after 4.6 s."""
 
     # Storing, settling, confirming, auditing
-    persist_us: int = 10_000
+    persist_us: int = 50_000
     """How long others' entries gather before they are written; our own are written at once."""
     settle_us: int = 5_000
+    """How long after a change the books settle by themselves, where somebody subscribed."""
+    settle_unwatched_us: int = 100_000
+    """The same where nobody did: reading settles at once, and few late entries are undone."""
     confirm_timeout_us: int = 5_000_000
     """How long a submit waits for somebody to confirm our own head."""
     confirm_grace_us: int = 1_000_000

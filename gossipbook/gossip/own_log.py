@@ -100,7 +100,7 @@ class OwnLog:
             return None, []
         hlc = self._replica.clock.next(self._clock.local_ms(now.wall_us))
         ahead_ms = hlc_milliseconds(hlc) - self._clock.median_ms(now.wall_us)
-        # Twice the tolerance: entries up to one tolerance ahead may be applied, and ours come after.
+        # Twice the tolerance: what is applied may be one tolerance ahead, and ours comes after it.
         if ahead_ms > 2 * self._replica.settings.tolerance_ms:
             return None, self._refuse_all(
                 ClockError(

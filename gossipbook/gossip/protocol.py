@@ -485,9 +485,8 @@ class GossipProtocol:
         own = self.replica.head(self.own_id)
         link.own_head_claimed = head.length
         log = self.replica.logs.get(self.own_id)
-        agrees = head.length == 0 or (
-            log is not None and log.id_at(head.length - 1) == head.head_id
-        )
+        ours = None if log is None else log.id_at(head.length - 1)
+        agrees = head.length == 0 or ours == head.head_id
         link.own_head_answered = agrees or head.length > own.length
         self._on_head(link, head, from_frontier=True)
         self._check_confirmed()
@@ -813,16 +812,14 @@ class GossipProtocol:
     def _spread(self, author: PeerId, how: int) -> None:
         """An author's log grew: note it for the next flush.
 
-        After a pause the flush follows at once (almost), under load they come at regular gaps.
+        Our own entries, and others' after a pause, leave almost at once; under load the rounds in
+        which others' entries are passed on come at regular gaps.
         """
         self._fresh[author] = max(how, self._fresh.get(author, TELL))
-        self._at(
-            "push",
-            max(
-                self._now.monotonic_us + self.config.coalesce_us,
-                self._flushed_us + self.config.frame_gap_us,
-            ),
-        )
+        at_us = self._now.monotonic_us + self.config.coalesce_us
+        if author != self.own_id:
+            at_us = max(at_us, self._flushed_us + self.config.frame_gap_us)
+        self._at("push", at_us)
 
     def _flush(self) -> None:
         """Send each fresh log to a few of the links that lack it, and tell the others of it."""
@@ -1106,8 +1103,10 @@ class GossipProtocol:
 
     def _arm_settle(self) -> None:
         if self.replica.needs_settling and "settle" not in self._timers:
+            config = self.config
+            delay_us = config.settle_us if self.replica.watched else config.settle_unwatched_us
             earliest = self.replica.next_settle_us() or 0
-            self._at("settle", max(earliest, self._now.monotonic_us + self.config.settle_us))
+            self._at("settle", max(earliest, self._now.monotonic_us + delay_us))
 
     def _release(self) -> None:
         self.replica.release(self.local_ms)

@@ -71,9 +71,10 @@ from gossipbook.replica import ReplicaSettings, Update
 from gossipbook.sim.explain import explain_differences
 from gossipbook.sim.simulated_peer import SimulatedPeer
 
-DEFAULT_EPOCH_MS = (
-    1_767_225_600_000  # 2026-01-01 UTC; simulated clocks start here, or at the genesis
-)
+DEFAULT_EPOCH_MS = 1_767_225_600_000
+"""2026-01-01 UTC: simulated clocks start here, or at the network's start if that is later."""
+
+
 FULL_MESH_PEERS = 9
 BOOTSTRAP_PEERS = 4
 QUEUE_LIMIT_US = 2_000_000
@@ -215,10 +216,14 @@ class Cluster:
         self._trace = blake3()
         self._checks: list[Callable[[Cluster], object]] = []
         self._keypairs = tuple(keypairs)
+        given_keys = ", keypairs=keypairs" if keypairs else ""
         self._script = [
-            f"cluster = gb.sim.Cluster(genesis, peers={peers}, seed={seed!r}, link={self.link!r},"
-            f" store_delay={store_delay!r}, verify_delay={verify_delay!r}, watched={watched!r},"
-            f" config={config!r}, settings={settings!r})"
+            (
+                f"cluster = gb.sim.Cluster(genesis, peers={peers}, seed={seed!r}, "
+                f"link={self.link!r}, store_delay={store_delay!r}, "
+                f"verify_delay={verify_delay!r}, watched={watched!r}, "
+                f"config={config!r}, settings={settings!r}{given_keys})"
+            )
         ]
         self._slept_us = 0
         for _ in range(peers):
@@ -285,9 +290,8 @@ class Cluster:
         members = frozenset(group)
         for index in members:
             self._peer(index)
-        self._log(
-            f"cluster.partition({{{', '.join(map(str, sorted(members)))}}}, one_way={one_way})"
-        )
+        group_source = ", ".join(map(str, sorted(members)))
+        self._log(f"cluster.partition({{{group_source}}}, one_way={one_way})")
         self._cut, self._cut_one_way = members, one_way
 
     def heal(self) -> None:
@@ -739,7 +743,7 @@ class Cluster:
             keypair = Keypair.from_seed(seed)
         if not self.genesis.is_member(keypair.peer_id):
             raise NotAMember(
-                f"peer {index} ({short(keypair.peer_id)}) is not a member of {self.genesis.name!r}; "
+                f"peer {index} ({short(keypair.peer_id)}) is no member of {self.genesis.name!r}; "
                 "pass the members' keys as keypairs=[...], or a genesis without members"
             )
         peer = SimulatedPeer(self, index, keypair)
@@ -829,7 +833,8 @@ def _source(command: object) -> str:
     match command:
         case LimitOrder():
             return (
-                f"gb.LimitOrder({command.market!r}, {command.side!r}, price={str(command.price)!r}, "
+                f"gb.LimitOrder({command.market!r}, {command.side!r}, "
+                f"price={str(command.price)!r}, "
                 f"quantity={str(command.quantity)!r}, time_in_force={command.time_in_force!r}, "
                 f"post_only={command.post_only!r})"
             )
