@@ -9,8 +9,8 @@ equal, another root of the books, and goes through these steps, each a question 
     audit     replay that market up to the cut in a fresh engine, in slices
 
 The other peer may lie, so its claim buys little: a few small messages and one audit, at most once
-a cut, and no second one within ten minutes where the audit found us right. Only our own audit
-changes our own memory.
+a cut, and no second one within ten minutes where the audit found us right; audits for whomever
+take a quarter of a core at most. Only our own audit changes our own memory.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ from gossipbook.gossip.messages import (
 from gossipbook.gossip.sampling import evenly_spread
 from gossipbook.identity import PeerId
 from gossipbook.merkle import MerkleTree, hash_bytes, to_nibbles
-from gossipbook.replica import Audit, Replica
+from gossipbook.replica import REPLAY_COST_US, REPLAY_PAUSE_FACTOR, Audit, Replica
 
 PRICE_NIBBLES = 16
 STEP_TIMEOUT_US = 3_000_000
@@ -63,6 +63,7 @@ class DivergenceWatch:
         self._config = config
         self._case: _Investigation | None = None
         self._not_before_us: dict[PeerId, int] = {}
+        self._rest_until_us = 0
         self._audited_cuts: dict[tuple[int, PeerId], None] = {}
         self.audit_count = 0
         self.claim_count = 0
@@ -105,7 +106,7 @@ class DivergenceWatch:
             self._case.audit is not None or now_us < self._case.deadline_us
         ):
             return False
-        if now_us < self._not_before_us.get(peer_id, 0):
+        if now_us < max(self._rest_until_us, self._not_before_us.get(peer_id, 0)):
             return False
         return (second, peer_id) not in self._audited_cuts
 
@@ -233,6 +234,9 @@ class DivergenceWatch:
             return False, None
         if case.audit.agrees:
             self._not_before_us[case.peer_id] = now_us + self._config.audit_per_link_us
+            # Many identities could each buy an audit: rest three times what this one cost.
+            cost_us = case.audit.engine.position * REPLAY_COST_US
+            self._rest_until_us = now_us + REPLAY_PAUSE_FACTOR * cost_us
             event = self._event("unresolved")
             self._case = None
             return False, event

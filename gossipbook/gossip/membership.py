@@ -35,13 +35,16 @@ class AddressBook:
         self._random = random
         self._peers: dict[Address, KnownPeer] = {}
         self._by_id: dict[PeerId, Address] = {}
+        self._nameless_count = 0  # addresses that were never reached
         self._banned_until_us: dict[PeerId, int] = {}
 
     def __len__(self) -> int:
         return len(self._peers)
 
     def add_bootstrap(self, address: Address) -> None:
-        self._peers[address] = KnownPeer(address, None, bootstrap=True)
+        if address not in self._peers:
+            self._peers[address] = KnownPeer(address, None, bootstrap=True)
+            self._nameless_count += 1
 
     def learn(self, peer_id: PeerId, address: Address) -> None:
         """Somebody says that ``peer_id`` can be dialled at ``address``."""
@@ -56,13 +59,15 @@ class AddressBook:
     def reached(self, peer_id: PeerId, address: Address) -> None:
         """``peer_id`` proved to be at ``address``: this outranks what others say."""
         old = self._by_id.get(peer_id)
-        if old is not None and old != address:
-            self._remove(old)
+        if old is not None and old != address and not self._peers[old].bootstrap:
+            self._remove(old)  # a bootstrap address may well be another name of the same peer
         known = self._peers.get(address)
         if known is None:
             known = self._peers[address] = KnownPeer(address, peer_id, bootstrap=False)
-        elif known.peer_id is not None and known.peer_id != peer_id:
-            self._by_id.pop(known.peer_id, None)
+        elif known.peer_id is None:
+            self._nameless_count -= 1
+        elif known.peer_id != peer_id:
+            self._unname(known.peer_id, address)
         known.peer_id = peer_id
         known.failures = 0
         self._by_id[peer_id] = address
@@ -143,12 +148,14 @@ class AddressBook:
 
     @property
     def peer_count(self) -> int:
-        """How many peers are known, reached or not."""
-        return len(self._peers)
+        """How many peers are known, reached or not; two addresses may lead to one peer."""
+        return len(self._by_id) + self._nameless_count
 
     def _remove(self, address: Address) -> None:
         known = self._peers.pop(address)
         if known.peer_id is not None:
-            self._by_id.pop(known.peer_id, None)
-        if known.bootstrap:
-            self._peers[address] = KnownPeer(address, None, bootstrap=True)
+            self._unname(known.peer_id, address)
+
+    def _unname(self, peer_id: PeerId, address: Address) -> None:
+        if self._by_id.get(peer_id) == address:
+            del self._by_id[peer_id]

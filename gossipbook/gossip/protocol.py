@@ -671,10 +671,15 @@ class GossipProtocol:
             self._send(link, News((), (ours,)))  # it shows its evidence to who lacks it
         if length > ours.length:
             if ours.k is None or ours.length < ours.k:
-                patience_us = max(self.config.pull_us, 2 * link.clock.round_trip_us)
-                self._want(author, 0 if from_frontier else patience_us)
+                self._want(author, 0 if from_frontier else self._patience_us(link))
         elif length and self.replica.logs[author].id_at(length - 1) != head.head_id:
             self._bisect(link, author, length - 1)
+
+    def _patience_us(self, link: Link) -> int:
+        """How long to wait for a push after being told: somebody else may send it a round later,
+        over a link about as slow as this one."""
+        on_its_way_us = self.config.frame_gap_us + 2 * link.clock.round_trip_us
+        return max(self.config.pull_us, on_its_way_us)
 
     # ---------------------------------------------------------------- forks
 

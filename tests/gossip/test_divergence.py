@@ -21,7 +21,7 @@ from gossipbook.gossip.messages import (
 from gossipbook.identity import PeerId
 from gossipbook.log.entry import Entry
 from gossipbook.randomness import SeededRandom
-from gossipbook.replica import Replica
+from gossipbook.replica import REPLAY_COST_US, REPLAY_PAUSE_FACTOR, Replica
 
 CONFIG = GossipConfig(audit_slice_commands=7)
 LINK, LIAR = 5, PeerId(b"l" * 32)
@@ -226,6 +226,21 @@ def test_after_an_unresolved_claim_the_same_peer_buys_no_audit_for_ten_minutes()
     assert sound.watch.audit_count == 1 and sound.watch.claim_count == 1
     assert believe(sound, lies[1], now_us=over_us) is not None
     assert sound.watch.audit_count == 2
+
+
+def test_many_liars_share_one_budget_of_audits() -> None:
+    sound = Side.new()
+    sound.read(ENTRIES, second=SECONDS)
+    cut = sound.replica.cut_at(sound.replica.cuts.seconds[-1])
+    assert cut is not None
+    lie = CutSpan(cut.second, cut.second, cut.frontier_root, b"lie".ljust(32))
+    assert believe(sound, lie, now_us=0) is not None
+    assert audit(sound, now_us=1_000).status == "unresolved"
+    commands = sum(len(sound.replica.commands(market)) for market in ("AAA", "BBB"))
+    rest_us = REPLAY_PAUSE_FACTOR * REPLAY_COST_US * commands  # at most: one market was audited
+    other = PeerId(bytes([77]) * 32)
+    assert sound.watch.compare(LINK + 1, other, (lie,), 1_001)[1] is None
+    assert sound.watch.compare(LINK + 1, other, (lie,), 1_000 + rest_us)[1] is not None
 
 
 def test_a_liar_that_answers_with_our_own_markets_has_its_claim_fall_apart() -> None:
