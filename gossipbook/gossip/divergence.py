@@ -16,7 +16,7 @@ take a quarter of a core at most. Only our own audit changes our own memory.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gossipbook.book.digest import MarketDigest, encode_totals
+from gossipbook.book.digest import MarketDigest
 from gossipbook.gossip.config import GossipConfig
 from gossipbook.gossip.interface import Divergence, LinkId
 from gossipbook.gossip.messages import (
@@ -31,7 +31,7 @@ from gossipbook.gossip.messages import (
 )
 from gossipbook.gossip.sampling import evenly_spread
 from gossipbook.identity import PeerId
-from gossipbook.merkle import MerkleTree, hash_bytes, to_nibbles
+from gossipbook.merkle import MerkleTree, to_nibbles
 from gossipbook.replica import REPLAY_COST_US, REPLAY_PAUSE_FACTOR, Audit, Replica
 
 PRICE_NIBBLES = 16
@@ -267,42 +267,6 @@ class DivergenceWatch:
             ours=case.ours,
             theirs=case.theirs,
         )
-
-
-# -------------------------------------------------------------------- answering
-
-
-def answer_markets(replica: Replica, second: int) -> MarketsAre | None:
-    """The parts of each market's digest at a cut, or None where they are not known."""
-    digests = replica.digests_at(second)
-    if digests is None:
-        return None
-    return MarketsAre(
-        second,
-        tuple(
-            (digest.bids.root(), digest.asks.root(), _totals_root(digest), digest.root)
-            for digest in digests
-        ),
-    )
-
-
-def answer_levels(replica: Replica, question: LevelsWanted) -> LevelsAre | None:
-    digests = replica.digests_at(question.second)
-    if digests is None or question.market >= len(digests):
-        return None
-    digest = digests[question.market]
-    tree = digest.bids if question.side == 0 else digest.asks
-    return LevelsAre(
-        question.second,
-        question.market,
-        question.side,
-        question.prefix,
-        tuple((child.prefix, child.root) for child in tree.children(question.prefix)),
-    )
-
-
-def _totals_root(digest: MarketDigest) -> bytes:
-    return hash_bytes(b"gossipbook/1 totals", encode_totals(digest.totals))
 
 
 def _first_difference(

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 from gossipbook.errors import BadSignature, ProtocolViolation, RemoteError
 from gossipbook.genesis import Genesis
 from gossipbook.gossip.config import GossipConfig
-from gossipbook.gossip.divergence import DivergenceWatch, answer_levels, answer_markets
+from gossipbook.gossip.divergence import DivergenceWatch
 from gossipbook.gossip.interface import (
     Address,
     ClockSkew,
@@ -95,17 +95,24 @@ from gossipbook.gossip.messages import (
     spans_of,
 )
 from gossipbook.gossip.own_log import OwnLog, Refusal
+from gossipbook.gossip.push import PUSH, PUSH_TO_ALL, TELL, Pusher
 from gossipbook.gossip.reconcile import Bisection, Fetcher
 from gossipbook.gossip.sampling import jittered, random_subset
+from gossipbook.gossip.serving import (
+    answer_cuts,
+    answer_ids,
+    answer_levels,
+    answer_markets,
+    answer_walk,
+    answer_want,
+)
 from gossipbook.gossip.statistics import GossipStatistics
 from gossipbook.identity import Keypair, PeerId, short
 from gossipbook.log.clock import Instant, NetworkClock
 from gossipbook.log.entry import (
-    MAX_RUN_ENTRIES,
     NO_ENTRY,
     Entry,
     decode_run,
-    encode_run,
 )
 from gossipbook.log.fork import ForkProof
 from gossipbook.log.frontier import Head
@@ -120,13 +127,6 @@ SKEW_STEP_US = 5_000_000
 """By how much a clock beyond the bound has to move until the user is told again."""
 
 MAX_ASKED_PREFIXES = 4_096
-
-MAX_SERVED_BYTES = 4_194_304
-"""What one Want is answered with at most."""
-
-
-TELL, PUSH, PUSH_TO_ALL = range(3)
-"""How a log that grew is spread: tell every link; push to a few; push to every link."""
 
 
 class StoredState(NamedTuple):
@@ -174,10 +174,7 @@ class GossipProtocol:
         self.address_book = AddressBook(self.own_id, config, random)
         for address in bootstrap:
             self.address_book.add_bootstrap(address)
-        self._fresh: dict[
-            PeerId, int
-        ] = {}  # logs that grew since the last flush, and how to spread
-        self._flushed_us = -config.frame_gap_us
+        self._pusher = Pusher(replica, config, random)
         self._unsaved_entries: list[Entry] = []
         self._unsaved_proofs: list[ForkProof] = []
         self._fetcher = Fetcher(config, random)
@@ -238,7 +235,7 @@ class GossipProtocol:
             LevelsAre: self._on_levels,
         }
         self._timer_actions: dict[str, Callable[[], None]] = {
-            "push": self._flush,
+            "push": self._push,
             "persist": self._save,
             "settle": self._settle,
             "fetch": self._fetch,
@@ -703,14 +700,8 @@ class GossipProtocol:
             self._send(link, Want(((search.author, search.high, 1),)))
 
     def _on_ids_wanted(self, link: Link, wanted: IdsWanted) -> None:
-        if not link.requests.take(1, self._now.monotonic_us):
-            self.statistics.throttled_requests += 1
-            return
-        log = self.replica.logs.get(wanted.author)
-        ids = [(seq, log.id_at(seq)) for seq in wanted.seqs] if log is not None else []
-        self._send(
-            link, IdsAre(wanted.author, tuple((seq, one) for seq, one in ids if one is not None))
-        )
+        if self._may_ask(link):
+            self._send(link, answer_ids(self.replica, wanted))
 
     def _on_ids(self, link: Link, message: IdsAre) -> None:
         search = self._bisections.get(message.author)
@@ -815,106 +806,24 @@ class GossipProtocol:
     # ================================================================ entries out
 
     def _spread(self, author: PeerId, how: int) -> None:
-        """An author's log grew: note it for the next flush.
+        """An author's log grew: it goes out with the next round."""
+        urgent = author == self.own_id
+        self._at("push", self._pusher.note(author, how, self._now.monotonic_us, urgent=urgent))
 
-        Our own entries, and others' after a pause, leave almost at once; under load the rounds in
-        which others' entries are passed on come at regular gaps.
-        """
-        self._fresh[author] = max(how, self._fresh.get(author, TELL))
-        at_us = self._now.monotonic_us + self.config.coalesce_us
-        if author != self.own_id:
-            at_us = max(at_us, self._flushed_us + self.config.frame_gap_us)
-        self._at("push", at_us)
-
-    def _flush(self) -> None:
-        """Send each fresh log to a few of the links that lack it, and tell the others of it."""
-        self._flushed_us = self._now.monotonic_us
-        fresh, self._fresh = self._fresh, {}
+    def _push(self) -> None:
         links = list(self._links.values())
-        runs: dict[LinkId, list[bytes]] = {}
-        heads: dict[LinkId, list[Head]] = {}
-        for author, how in fresh.items():
-            head = self.replica.frontier.get(author)
-            length = head.length
-            lacking = [link for link in links if link.known.get(author, 0) < length]
-            if how == PUSH_TO_ALL:
-                chosen = lacking
-            else:
-                chosen = random_subset(lacking, self.config.fanout, self._random) if how else []
-            pushed = self._push(author, length, chosen, runs)
-            for link in lacking:
-                if link.link not in pushed:
-                    heads.setdefault(link.link, []).append(head)
         complete = self._linked_to_everyone()
-        for link in links:
-            news_runs, news_heads = runs.get(link.link), heads.get(link.link)
-            if news_runs or news_heads:
-                news = News(tuple(news_runs or ()), tuple(news_heads or ()), complete=complete)
-                self._send(link, news, droppable=True)
-
-    def _push(
-        self, author: PeerId, length: int, chosen: list[Link], runs: dict[LinkId, list[bytes]]
-    ) -> set[LinkId]:
-        """Add the author's newest run to the frames of the chosen links; to which it was."""
-        log = self.replica.logs[author]
-        pushed: set[LinkId] = set()
-        encoded: dict[int, bytes] = {}  # by first seq: most links lack the same
-        for link in chosen:
-            known = link.known.get(author, 0)
-            if (
-                length - known > self.config.push_entries
-                or self._chunk(log.entries, known, length) < length
-            ):
-                continue  # it is told instead, and fetches
-            run = encoded.get(known)
-            if run is None:
-                run = encoded[known] = encode_run(log.entries[known:])
-            frame = runs.setdefault(link.link, [])
-            if frame and len(run) + sum(map(len, frame)) > self.config.chunk_bytes:
-                continue
-            frame.append(run)
-            link.known[author] = length
-            pushed.add(link.link)
-        return pushed
+        for link, news in self._pusher.round(links, self._now.monotonic_us, complete=complete):
+            self._send(link, news, droppable=True)
 
     def _on_want(self, link: Link, want: Want) -> None:
-        """Serve runs; what we do not hold is answered with how much we do."""
-        frames: list[list[bytes]] = [[]]
-        heads: dict[PeerId, Head] = {}
-        total = room = 0
-        for author, first, count in want.ranges:
-            log = self.replica.logs.get(author)
-            if log is None or first >= log.length:
-                heads[author] = self.replica.head(author)
-                continue
-            end = min(first + count, log.length, first + MAX_RUN_ENTRIES)
-            while first < end and total < MAX_SERVED_BYTES:
-                taken = self._chunk(log.entries, first, end)
-                run = encode_run(log.entries[first:taken])
-                if not link.serving.take(len(run), self._now.monotonic_us):
-                    self.statistics.throttled_requests += 1
-                    total = MAX_SERVED_BYTES  # encoding what is refused would be work for nothing
-                    break
-                if room + len(run) > self.config.chunk_bytes and frames[-1]:
-                    frames.append([])
-                    room = 0
-                frames[-1].append(run)
-                room += len(run)
-                total += len(run)
-                first = taken
-        for index, runs in enumerate(frames):
-            told = tuple(head for head in heads.values() if not head.is_empty) if not index else ()
-            if runs or told:
-                self._send(link, News(tuple(runs), told, reply=True))
+        def grant(size_bytes: int) -> bool:
+            granted = link.serving.take(size_bytes, self._now.monotonic_us)
+            self.statistics.throttled_requests += not granted
+            return granted
 
-    def _chunk(self, entries: Sequence[Entry], first: int, end: int) -> int:
-        """Where a run from ``first`` on has to stop to stay within the chunk size."""
-        size_bytes = 0
-        for at in range(first, end):
-            size_bytes += entries[at].size_bytes
-            if size_bytes > self.config.chunk_bytes and at > first:
-                return at
-        return end
+        for news in answer_want(self.replica, want, self.config, grant):
+            self._send(link, news)
 
     # ================================================================ anti-entropy
 
@@ -932,8 +841,7 @@ class GossipProtocol:
 
     def _on_compare(self, link: Link, compare: Compare) -> None:
         now_us = self._now.monotonic_us
-        if not link.requests.take(1, now_us):
-            self.statistics.throttled_requests += 1
+        if not self._may_ask(link):
             return
         self._release()
         self._settle()
@@ -956,8 +864,7 @@ class GossipProtocol:
 
     def _on_frontier(self, link: Link, message: FrontierIs) -> None:
         """The link's whole frontier: the truth about what it holds."""
-        if not link.requests.take(1, self._now.monotonic_us):
-            self.statistics.throttled_requests += 1
+        if not self._may_ask(link):
             return
         link.known.clear()
         link.unknown_authors = 0
@@ -992,17 +899,9 @@ class GossipProtocol:
             self._send(link, Walk(tuple(prefixes)))
 
     def _on_walk(self, link: Link, walk: Walk) -> None:
-        if not link.requests.take(1 + len(walk.prefixes) // 16, self._now.monotonic_us):
-            self.statistics.throttled_requests += 1
-            return
-        tree = self.replica.frontier.tree()
-        for prefix in walk.prefixes:
-            if tree.subtree_size(prefix) <= self.config.walk_leaf_limit:
-                heads = [self.replica.head(PeerId(key)) for key, _ in tree.subtree_items(prefix)]
-                self._send(link, Branch(prefix, (), tuple(heads)))
-            else:
-                children = tuple((one.prefix, one.root) for one in tree.children(prefix))
-                self._send(link, Branch(prefix, children, ()))
+        if self._may_ask(link, 1 + len(walk.prefixes) // 16):
+            for branch in answer_walk(self.replica, walk, self.config):
+                self._send(link, branch)
 
     def _on_branch(self, link: Link, branch: Branch) -> None:
         if branch.prefix not in link.asked_prefixes:
@@ -1040,27 +939,24 @@ class GossipProtocol:
     # ---------------------------------------------------------------- divergence
 
     def _on_cuts_wanted(self, link: Link, wanted: CutsWanted) -> None:
-        if link.requests.take(1, self._now.monotonic_us):
-            cuts = [self.replica.cut_at(second) for second in sorted(set(wanted.seconds))]
-            self._send(link, CutsAre(spans_of([cut for cut in cuts if cut is not None])))
+        if self._may_ask(link):
+            self._send(link, answer_cuts(self.replica, wanted))
 
     def _on_cuts(self, link: Link, message: CutsAre) -> None:
         self._investigate(link, self._watch.cuts(link.link, message, self._now.monotonic_us))
 
     def _on_markets_wanted(self, link: Link, wanted: MarketsWanted) -> None:
-        if link.requests.take(1, self._now.monotonic_us):
-            answer = answer_markets(self.replica, wanted.second)
-            if answer is not None:
-                self._send(link, answer)
+        answer = answer_markets(self.replica, wanted) if self._may_ask(link) else None
+        if answer is not None:
+            self._send(link, answer)
 
     def _on_markets(self, link: Link, message: MarketsAre) -> None:
         self._investigate(link, self._watch.markets(link.link, message, self._now.monotonic_us))
 
     def _on_levels_wanted(self, link: Link, wanted: LevelsWanted) -> None:
-        if link.requests.take(1, self._now.monotonic_us):
-            answer = answer_levels(self.replica, wanted)
-            if answer is not None:
-                self._send(link, answer)
+        answer = answer_levels(self.replica, wanted) if self._may_ask(link) else None
+        if answer is not None:
+            self._send(link, answer)
 
     def _on_levels(self, link: Link, message: LevelsAre) -> None:
         self._investigate(link, self._watch.levels(link.link, message, self._now.monotonic_us))
@@ -1260,6 +1156,12 @@ class GossipProtocol:
         data = encode_message(message)
         self.statistics.count_sent(type(message).__name__, len(data))
         self._out.append(Send(link, data, droppable))
+
+    def _may_ask(self, link: Link, tokens: int = 1) -> bool:
+        """Take tokens for a question from the link's bucket; a question too many is ignored."""
+        granted = link.requests.take(tokens, self._now.monotonic_us)
+        self.statistics.throttled_requests += not granted
+        return granted
 
     def _emit(self, event: Any) -> None:
         self._out.append(Emit(event))

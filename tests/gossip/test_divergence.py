@@ -6,7 +6,7 @@ import pytest
 from twins.authors import GENESIS, START_MS, TestAuthor, at, buy, fresh, sell
 
 from gossipbook.gossip.config import GossipConfig
-from gossipbook.gossip.divergence import DivergenceWatch, answer_levels, answer_markets
+from gossipbook.gossip.divergence import DivergenceWatch
 from gossipbook.gossip.interface import Divergence
 from gossipbook.gossip.messages import (
     CutsAre,
@@ -18,6 +18,7 @@ from gossipbook.gossip.messages import (
     Message,
     spans_of,
 )
+from gossipbook.gossip.serving import answer_cuts, answer_levels, answer_markets
 from gossipbook.identity import PeerId
 from gossipbook.log.entry import Entry
 from gossipbook.randomness import SeededRandom
@@ -62,11 +63,10 @@ class Side:
 
     def answer(self, question: Message) -> Message | None:
         match question:
-            case CutsWanted(seconds):
-                cuts = [self.replica.cut_at(second) for second in sorted(set(seconds))]
-                return CutsAre(spans_of([cut for cut in cuts if cut is not None]))
-            case MarketsWanted(second):
-                return answer_markets(self.replica, second)
+            case CutsWanted():
+                return answer_cuts(self.replica, question)
+            case MarketsWanted():
+                return answer_markets(self.replica, question)
             case LevelsWanted():
                 return answer_levels(self.replica, question)
         raise AssertionError(question)
@@ -298,7 +298,7 @@ def test_answers_from_others_than_the_one_who_was_asked_are_ignored() -> None:
 def test_questions_about_unknown_cuts_and_markets_get_no_answer() -> None:
     sound = Side.new()
     sound.read(ENTRIES, second=SECONDS)
-    assert answer_markets(sound.replica, START_S - 1_000) is None
+    assert answer_markets(sound.replica, MarketsWanted(START_S - 1_000)) is None
     known = sound.replica.cuts.seconds[-1]
-    assert answer_markets(sound.replica, known) is not None
+    assert answer_markets(sound.replica, MarketsWanted(known)) is not None
     assert answer_levels(sound.replica, LevelsWanted(known, 2, 0, b"")) is None

@@ -1,6 +1,6 @@
 """The state machine by hand: inputs in, outputs out, no simulator between."""
 
-from twins.authors import GENESIS, START_MS, TestAuthor, at, buy
+from twins.authors import GENESIS, START_MS, TestAuthor, at, buy, fresh
 
 from gossipbook.gossip.config import GossipConfig
 from gossipbook.gossip.interface import (
@@ -49,16 +49,9 @@ def key(number: int) -> Keypair:
 
 
 def forged(entry: Entry) -> Entry:
-    return Entry(
-        author=entry.author,
-        seq=entry.seq,
-        prev=entry.prev,
-        hlc=entry.hlc,
-        kind=entry.kind,
-        payload=entry.payload,
-        signature=bytes(64),
-        entry_id=entry.id,
-    )
+    copy = fresh(entry)
+    copy.signature = bytes(64)
+    return copy
 
 
 class Peer:
