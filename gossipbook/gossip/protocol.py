@@ -533,6 +533,10 @@ class GossipProtocol:
             fresh += novel
         for head in news.heads:
             self._on_head(link, head, from_frontier=False)
+            if news.reply:  # it does not hold what it was asked for
+                self._fetcher.refused(head.author, link.link)
+                if self._claims(head.author):
+                    self._want(head.author, 0)
         if fresh:
             self._verify(link, fresh, reply=news.reply, size_bytes=size_bytes)
 
@@ -607,7 +611,7 @@ class GossipProtocol:
             self._took(author, link, tell_only=tell_only)
         if link is not None:
             self._got(link, entries)
-        self._announce(added.proofs, link)
+        self._announce(added.proofs)
         if any(entry.author == self.own_id for entry in added.entries):
             self.own.saw_own_entries_elsewhere()
             self._check_confirmed()
@@ -732,10 +736,10 @@ class GossipProtocol:
             news += self.replica.add_proof(proof, local_ms=self.local_ms).proofs
         if news:
             self._persist((), news)
-            self._announce(news, link)
+            self._announce(news)
             self._arm_settle()
 
-    def _announce(self, proofs: Sequence[ForkProof], source: Link | None) -> None:
+    def _announce(self, proofs: Sequence[ForkProof]) -> None:
         """New evidence: tell the user, and every link."""
         for proof in proofs:
             self._emit(ForkProven(proof))
@@ -775,7 +779,7 @@ class GossipProtocol:
         self._own_token = None
         batch = self.own.landed()
         added = self.replica.add((batch.entry,), local_ms=self.local_ms)
-        self._announce(added.proofs, None)
+        self._announce(added.proofs)
         if not self.replica.logs[self.own_id].holds(batch.entry):
             error = self.own.forked_error_if_any()
             assert error is not None, "our own entry does not count, yet nothing proves a fork"

@@ -63,7 +63,7 @@ def answer_want(
             room += len(run)
             total += len(run)
             first = taken
-    told = tuple(head for head in heads.values() if not head.is_empty)
+    told = tuple(heads.values())
     news = [News(tuple(runs), reply=True) for runs in frames]
     news[0] = news[0]._replace(heads=told)
     return [one for one in news if one.runs or one.heads]

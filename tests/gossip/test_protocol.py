@@ -35,7 +35,7 @@ from gossipbook.gossip.messages import (
 from gossipbook.gossip.protocol import GossipProtocol
 from gossipbook.identity import Keypair
 from gossipbook.log.clock import Instant
-from gossipbook.log.entry import Entry, encode_run
+from gossipbook.log.entry import NO_ENTRY, Entry, encode_run
 from gossipbook.log.frontier import Head
 from gossipbook.log.verification import Verifier
 from gossipbook.randomness import SeededRandom
@@ -185,6 +185,22 @@ def test_a_forged_copy_does_not_keep_the_real_entry_out() -> None:
     outputs = peer.give(Verified(verify.token, [None]))
     assert [drop.link for drop in of(outputs, DropLink)] == [1]
     assert said(peer.wait(2_000), Want, link=2) == [Want(((real.author, 0, 1),))]
+
+
+def test_who_does_not_hold_what_it_claimed_is_passed_over_at_once() -> None:
+    peer = Peer()
+    peer.link(1, 2, b"two", dialled=True)
+    peer.link(2, 3, b"three", dialled=True)
+    entries = [TestAuthor(9).write(hlc=at(10))]
+    author = entries[0].author
+    for link in (1, 2):
+        peer.hear(link, News((), (Head(author, 1, entries[0].id),)))
+    outputs = peer.wait(100_000)
+    asked = [link for link in (1, 2) if said(outputs, Want, link)]
+    assert len(asked) == 1
+    nothing = Head(author, 0, NO_ENTRY)
+    outputs = peer.hear(asked[0], News((), (nothing,), reply=True)) + peer.wait(2_000)
+    assert said(outputs, Want, 3 - asked[0]) == [Want(((author, 0, 1),))]
 
 
 def test_branches_that_nobody_asked_for_are_not_answered() -> None:
