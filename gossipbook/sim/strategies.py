@@ -818,10 +818,13 @@ class ScheduleRun:
         return max([wait_ms for wait_ms in waits_ms if wait_ms < NEVER_MS], default=0)
 
     def _wait_for_healing(self) -> None:
-        """Rotten memory shows at a cut, which is compared when it is 2 s old."""
+        """Rotten memory shows at a cut, which is compared when it is 2 s old.
+
+        Cheats count here: what they signed was false, but their memory is sound.
+        """
         for _ in range(120):
             self.cluster.run_for(1.0)
-            peers = self.cluster.correct_peers
+            peers = [peer for peer in self.cluster.peers if peer.alive]
             if all(self._agree(peer, peers[0]) for peer in peers[1:]):
                 return
 

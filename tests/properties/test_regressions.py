@@ -11,6 +11,8 @@ from gossipbook.sim.strategies import (
     CancelNth,
     Corrupt,
     Crash,
+    Equivocate,
+    Leave,
     RunFor,
     Schedule,
     ScheduleRun,
@@ -35,6 +37,24 @@ def test_a_peer_that_stored_the_proof_of_its_own_fork_does_not_sign_after_a_rest
     cluster.restart(0)  # nobody to ask: it may sign at once
     with pytest.raises(gb.IdentityForked):
         cluster.submit(0, TEA)
+
+
+def test_the_only_correct_peer_is_healed_by_what_the_cheats_hold() -> None:
+    # The schedule was judged before anybody had compared: there was no other correct peer.
+    steps = (
+        *(Submit(0, (TEA,)) for _ in range(10)),
+        Begin(Equivocate(1, 2)),
+        Begin(Leave(1)),
+        *(Submit(0, (TEA,)) for _ in range(10)),
+        RunFor(2_000),
+        Begin(Corrupt(0, "MARKET-0", "book")),
+        *(Submit(0, (TEA,)) for _ in range(10)),
+        Begin(Equivocate(2, 2)),
+    )
+    for seed in range(5):
+        run = ScheduleRun(Schedule(3, LINK, (0.0005, 0.002), (0.0, 0.0), steps), GENESIS, seed)
+        run.play()
+        check_run(run)
 
 
 def test_entries_that_came_before_their_ancestors_are_not_asked_for_again_and_again() -> None:
