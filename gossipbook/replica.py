@@ -341,6 +341,8 @@ class Replica:
     def recent_cuts(self, *, local_ms: int, count: int) -> list[Cut]:
         """Up to ``count`` latest cuts old enough to compare, ascending."""
         newest = local_ms // 1000 - self.settings.cut_delay_s
+        if newest < 0:
+            return []  # a clock that was never set
         self.cuts.advance(newest)
         cuts: list[Cut] = []
         for second in self.cuts.seconds[-count:]:
@@ -360,7 +362,10 @@ class Replica:
         return None if digests is None else Cut(second, frontier_root, book_root(digests))
 
     def digests_at(self, second: int) -> list[MarketDigest] | None:
-        """Each market's digest over the entries below ``second``, or None where unknown."""
+        """Each market's digest over the entries below ``second``, or None where unknown (for
+        any second but the cuts that are kept)."""
+        if self.cuts.root(second) is None:
+            return None
         digests = []
         for state in self._markets:
             digest = self._digest_at(state, second)

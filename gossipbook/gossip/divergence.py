@@ -36,6 +36,10 @@ from gossipbook.replica import REPLAY_COST_US, REPLAY_PAUSE_FACTOR, Audit, Repli
 
 PRICE_NIBBLES = 16
 STEP_TIMEOUT_US = 3_000_000
+CASE_TIMEOUT_US = 20_000_000
+ABANDONED_US = 5_000_000
+"""How long a peer whose case led nowhere waits for its next: others may have a better one."""
+
 CUTS_PER_QUESTION = 16
 
 
@@ -45,6 +49,8 @@ class _Investigation:
     peer_id: PeerId
     second: int  # the earliest cut known to differ
     deadline_us: int
+    last_us: int  # when the case is closed, whatever comes
+    question: Message | None = None  # what was asked and not answered yet
     agreed: int | None = None  # the latest cut known to agree before it
     market: int | None = None
     side: int | None = None
@@ -98,14 +104,23 @@ class DivergenceWatch:
         if bad is None or not self._may_open(peer_id, bad, now_us):
             return newest_equal, None
         self.claim_count += 1
-        self._case = _Investigation(link, peer_id, bad, now_us + STEP_TIMEOUT_US, agreed=good)
+        self._case = _Investigation(
+            link,
+            peer_id,
+            bad,
+            now_us + STEP_TIMEOUT_US,
+            now_us + CASE_TIMEOUT_US,
+            agreed=good,
+        )
         return newest_equal, self._next_question()
 
     def _may_open(self, peer_id: PeerId, second: int, now_us: int) -> bool:
-        if self._case is not None and (
-            self._case.audit is not None or now_us < self._case.deadline_us
-        ):
-            return False
+        case = self._case
+        if case is not None:
+            if case.audit is not None or now_us < min(case.deadline_us, case.last_us):
+                return False
+            self._not_before_us[case.peer_id] = now_us + ABANDONED_US  # the next may be another's
+            self._case = None
         if now_us < max(self._rest_until_us, self._not_before_us.get(peer_id, 0)):
             return False
         return (second, peer_id) not in self._audited_cuts
@@ -114,9 +129,9 @@ class DivergenceWatch:
 
     def cuts(self, link: LinkId, message: CutsAre, now_us: int) -> Message | None:
         """The answer about older cuts."""
-        case = self._asked(link, now_us)
-        if case is None or case.market is not None:
+        if not isinstance(self._question(link), CutsWanted):
             return None
+        case = self._answered(now_us)
         before = (case.second, case.agreed)
         for span in message.spans:
             for second in range(max(span.first, case.second - 64), min(span.last, case.second) + 1):
@@ -133,9 +148,9 @@ class DivergenceWatch:
 
     def markets(self, link: LinkId, message: MarketsAre, now_us: int) -> Message | None:
         """The answer about the parts of each market."""
-        case = self._asked(link, now_us)
-        if case is None or case.market is not None or message.second != case.second:
+        if self._question(link) != MarketsWanted(message.second):
             return None
+        case = self._answered(now_us)
         digests = self._replica.digests_at(case.second)
         if digests is None or len(digests) != len(message.markets):
             self._case = None
@@ -156,11 +171,10 @@ class DivergenceWatch:
 
     def levels(self, link: LinkId, message: LevelsAre, now_us: int) -> Message | None:
         """The answer about a node of the side's tree."""
-        case = self._asked(link, now_us)
-        if case is None or case.side is None or case.price is not None or case.digest is None:
+        if self._question(link) != LevelsWanted(*message[:4]):
             return None
-        if (message.second, message.market, message.side) != (case.second, case.market, case.side):
-            return None
+        case = self._answered(now_us)
+        assert case.digest is not None and case.side is not None
         tree = case.digest.bids if case.side == 0 else case.digest.asks
         prefix = _first_difference(tree, message.prefix, message.children)
         if prefix is None:
@@ -172,12 +186,18 @@ class DivergenceWatch:
         if len(prefix) <= len(message.prefix):
             self._case = None  # no progress: the answers make no sense
             return None
-        return LevelsWanted(case.second, case.market or 0, case.side, prefix)
+        case.question = LevelsWanted(case.second, case.market or 0, case.side, prefix)
+        return case.question
 
-    def _asked(self, link: LinkId, now_us: int) -> _Investigation | None:
+    def _question(self, link: LinkId) -> Message | None:
+        """What this link was asked and has not answered yet."""
         case = self._case
-        if case is None or case.link != link or case.audit is not None:
-            return None
+        return case.question if case is not None and case.link == link else None
+
+    def _answered(self, now_us: int) -> _Investigation:
+        case = self._case
+        assert case is not None
+        case.question = None
         case.deadline_us = now_us + STEP_TIMEOUT_US
         return case
 
@@ -188,11 +208,13 @@ class DivergenceWatch:
             oldest = min(self._replica.cuts.seconds, default=case.second)
             low = oldest if case.agreed is None else case.agreed + 1
             if low < case.second:
-                return CutsWanted(evenly_spread(low, case.second, CUTS_PER_QUESTION))
-            return MarketsWanted(case.second)
-        if case.side is not None and case.price is None:
-            return LevelsWanted(case.second, case.market, case.side, b"")
-        return None
+                seconds = evenly_spread(low, case.second, CUTS_PER_QUESTION)
+                case.question = CutsWanted(seconds)
+            else:
+                case.question = MarketsWanted(case.second)
+        elif case.side is not None and case.price is None:
+            case.question = LevelsWanted(case.second, case.market, case.side, b"")
+        return case.question
 
     # ---------------------------------------------------------------- judging
 

@@ -77,6 +77,8 @@ class Link:
     verifying_bytes: int = 0
     fetch_failures: int = 0  # requests in a row that were not answered in time
     unknown_authors: int = 0
+    recounted_us: int = 0  # when the unknown authors were last counted
+    compares_skipped: int = 0  # in a row, because recent cuts agreed
     asked_prefixes: dict[bytes, None] = field(default_factory=dict)  # of the walk under way
     own_head_answered: bool = False
     own_head_claimed: int = 0

@@ -130,6 +130,8 @@ class AddressBook:
         return min(
             (
                 known.not_before_us
+                if known.peer_id is None
+                else max(known.not_before_us, self._banned_until_us.get(known.peer_id, 0))
                 for known in self._peers.values()
                 if known.address not in dialling
                 and (known.peer_id is None or known.peer_id not in linked)

@@ -98,7 +98,8 @@ class OwnLog:
             return None, self._refuse_all(self._forked_error())
         if not self.confirmed:
             return None, []
-        hlc = self._replica.clock.next(self._clock.local_ms(now.wall_us))
+        start_ms = self._replica.genesis.start_ms  # nothing dated before it would count
+        hlc = self._replica.clock.next(max(self._clock.local_ms(now.wall_us), start_ms))
         ahead_ms = hlc_milliseconds(hlc) - self._clock.median_ms(now.wall_us)
         # Twice the tolerance: what is applied may be one tolerance ahead, and ours comes after it.
         if ahead_ms > 2 * self._replica.settings.tolerance_ms:

@@ -110,7 +110,6 @@ from gossipbook.gossip.statistics import GossipStatistics
 from gossipbook.identity import Keypair, PeerId, short
 from gossipbook.log.clock import Instant, NetworkClock
 from gossipbook.log.entry import (
-    NO_ENTRY,
     Entry,
     decode_run,
 )
@@ -123,10 +122,20 @@ from gossipbook.replica import Replica, ReplicaSettings
 STALE_LINK_US = 1_500_000
 """A link silent for so long loses against a new one of the same peer, whoever dialled it."""
 
+RECOUNT_US = 200_000
+
 SKEW_STEP_US = 5_000_000
 """By how much a clock beyond the bound has to move until the user is told again."""
 
 MAX_ASKED_PREFIXES = 4_096
+MAX_COMPARES_SKIPPED = 8
+"""Entries dated ahead are in no cut yet: now and then the whole frontier is compared."""
+
+MAX_BISECTIONS = 16
+"""Searches for a fork that one link may keep going."""
+
+MAX_OBJECTIONS = 20
+"""Requests for our own entries that a link may leave unanswered while we may not sign."""
 
 
 class StoredState(NamedTuple):
@@ -137,11 +146,16 @@ class StoredState(NamedTuple):
     clock_high_water: int = 0
 
 
+Span = tuple[PeerId, int, int]
+"""Entries of one author: first seq, and the one after the last."""
+
+
 class _Verifying(NamedTuple):
     link: LinkId
     reply: bool
     size_bytes: int
     entries: tuple[Entry, ...]
+    spans: tuple[Span, ...]
 
 
 class GossipProtocol:
@@ -178,7 +192,7 @@ class GossipProtocol:
         self._unsaved_entries: list[Entry] = []
         self._unsaved_proofs: list[ForkProof] = []
         self._fetcher = Fetcher(config, random)
-        self._bisections: dict[PeerId, Bisection] = {}
+        self._bisections: dict[tuple[LinkId, PeerId], Bisection] = {}
         self._verifying: dict[int, _Verifying] = {}
         self._verifying_ids: dict[bytes, None] = {}
         self._watch = DivergenceWatch(replica, config)
@@ -317,6 +331,7 @@ class GossipProtocol:
         if known is not None:
             if not self._replaces(up, known):
                 self._out.append(DropLink(up.link, "there is a link to this peer already"))
+                self._after("dial", 0)
                 return
             self._forget_link(known)
             self._out.append(DropLink(known.link, "replaced by a newer link"))
@@ -400,8 +415,7 @@ class GossipProtocol:
             del self._by_peer[link.peer_id]
         self._fetcher.link_gone(link.link, self._now.monotonic_us)
         self._wake_fetcher()
-        for author in [a for a, b in self._bisections.items() if b.link == link.link]:
-            del self._bisections[author]
+        self._forget_searches(lambda search: search.link == link.link)
         self._watch.link_gone(link.link)
 
     def _on_dial_failed(self, failed: DialFailed) -> None:
@@ -438,7 +452,7 @@ class GossipProtocol:
         self._send(link, Pong(ping.token, self._now.wall_us))
 
     def _on_pong(self, link: Link, pong: Pong) -> None:
-        if pong.token != link.ping_token:
+        if not link.ping_token or pong.token != link.ping_token:
             return
         link.ping_token = 0
         round_trip_us = self._now.monotonic_us - link.ping_sent_us
@@ -480,7 +494,7 @@ class GossipProtocol:
         if head.author != self.own_id:
             raise ProtocolViolation("the first word is about somebody else's log")
         own = self.replica.head(self.own_id)
-        link.own_head_claimed = head.length
+        link.own_head_claimed = max(head.length, link.own_head_claimed)
         log = self.replica.logs.get(self.own_id)
         ours = None if log is None else log.id_at(head.length - 1)
         agrees = head.length == 0 or ours == head.head_id
@@ -494,51 +508,61 @@ class GossipProtocol:
             self._out.append(Refused(token, error))
         if self.own.confirmed:
             return
-        length = self.replica.head(self.own_id).length
-        answered = [
-            link
-            for link in self._links.values()
-            if link.own_head_answered and link.own_head_claimed <= length
-        ]
-        if answered:
-            if self._first_confirmation_us is None:
-                self._first_confirmation_us = self._now.monotonic_us
-            grace_over = (
-                self._now.monotonic_us >= self._first_confirmation_us + self.config.confirm_grace_us
-            )
-            if (len(answered) == len(self._links) and not self._dialling) or grace_over:
-                self.own.confirmed = True
-                self._timers.pop("confirm", None)
-                self._next_batch()
-                return
-            self._at("confirm", self._first_confirmation_us + self.config.confirm_grace_us)
+        if self._confirmed_by_links():
+            self.own.confirmed = True
+            self._timers.pop("confirm", None)
+            self._next_batch()
+            return
         deadline_us = self.own.next_deadline_us()
         if deadline_us is not None:
             self._at("confirm", deadline_us)
+
+    def _confirmed_by_links(self) -> bool:
+        log = self.replica.logs.get(self.own_id)
+        length = 0 if log is None else log.length
+        links = self._links.values()
+        if any(link.own_head_claimed > length for link in links) or (log and log.waiting_count):
+            return False  # somebody holds more of our log than we do: it is fetched first
+        answered = [link for link in links if link.own_head_answered]
+        if not answered:
+            return False
+        now_us = self._now.monotonic_us
+        if self._first_confirmation_us is None:
+            self._first_confirmation_us = now_us
+        grace_over_us = self._first_confirmation_us + self.config.confirm_grace_us
+        if now_us >= grace_over_us or (len(answered) == len(links) and not self._dialling):
+            return True
+        self._at("confirm", grace_over_us)
+        return False
 
     # ================================================================ entries in
 
     def _on_news(self, link: Link, news: News) -> None:
         link.complete = news.complete
         fresh: list[Entry] = []
+        spans: list[Span] = []
         size_bytes = 0
         for run in news.runs:
             entries = decode_run(run, self.genesis.network_id)
             novel = self._novel(link, entries)
+            span = (entries[0].author, entries[0].seq, entries[-1].seq + 1)
             if not novel:
                 self.statistics.duplicate_bytes += len(run)
-                self._got(link, entries)
+                self._got(link, (span,))
             else:
                 size_bytes += len(run)
+                spans.append(span)
             fresh += novel
         for head in news.heads:
             self._on_head(link, head, from_frontier=False)
             if news.reply:  # it does not hold what it was asked for
                 self._fetcher.refused(head.author, link.link)
+                still_claims = link.known_length(head.author) > self._have(head.author)
+                link.fetch_failures += still_claims
                 if self._claims(head.author):
-                    self._want(head.author, 0)
+                    self._want(head.author, self.config.fetch_timeout_us if still_claims else 0)
         if fresh:
-            self._verify(link, fresh, reply=news.reply, size_bytes=size_bytes)
+            self._verify(link, fresh, tuple(spans), reply=news.reply, size_bytes=size_bytes)
 
     def _novel(self, link: Link, entries: Sequence[Entry]) -> list[Entry]:
         """The entries of a run that could teach us something; learns what the link holds."""
@@ -563,17 +587,24 @@ class GossipProtocol:
         self.statistics.duplicate_entries += len(entries) - len(novel)
         return novel
 
-    def _verify(self, link: Link, entries: list[Entry], *, reply: bool, size_bytes: int) -> None:
+    def _verify(
+        self,
+        link: Link,
+        entries: list[Entry],
+        spans: tuple[Span, ...],
+        *,
+        reply: bool,
+        size_bytes: int,
+    ) -> None:
         if link.verifying_bytes > self.config.verifying_bytes_limit:
             self.statistics.throttled_requests += 1
-            for entry in entries:  # anti-entropy brings them again
-                self._fetcher.arrived(entry.author, link.link, entry.seq, entry.seq + 1)
-                self._fetcher.want(entry.author, self._now.monotonic_us + self.config.compare_us)
-            self._wake_fetcher()
+            for author, first, end in spans:  # anti-entropy brings them again
+                self._fetcher.arrived(author, link.link, first, end)
+                self._want(author, self.config.compare_us)
             return
         token = self._token()
         batch = tuple(entries)
-        self._verifying[token] = _Verifying(link.link, reply, size_bytes, batch)
+        self._verifying[token] = _Verifying(link.link, reply, size_bytes, batch, spans)
         for entry in batch:
             self._verifying_ids[entry.id] = None
         link.verifying_bytes += size_bytes
@@ -590,6 +621,8 @@ class GossipProtocol:
         self.statistics.novel_entries += len(good)
         self.statistics.novel_bytes += pending.size_bytes
         error = self._admit(good, link, tell_only=pending.reply) if good else None
+        if link is not None:
+            self._got(link, pending.spans)
         if len(good) < len(verified.entries):
             error = BadSignature("it sent an entry that its author did not sign")
             for entry, kept in zip(pending.entries, verified.entries, strict=True):
@@ -609,8 +642,6 @@ class GossipProtocol:
         self._persist(added.entries, added.proofs)
         for author in dict.fromkeys([entry.author for entry in entries]):
             self._took(author, link, tell_only=tell_only)
-        if link is not None:
-            self._got(link, entries)
         self._announce(added.proofs)
         if any(entry.author == self.own_id for entry in added.entries):
             self.own.saw_own_entries_elsewhere()
@@ -629,21 +660,14 @@ class GossipProtocol:
         if log.waiting_count:
             self._want(author, 0)
 
-    def _got(self, link: Link, entries: Sequence[Entry]) -> None:
+    def _got(self, link: Link, spans: Iterable[Span]) -> None:
         """These entries came over this link: they are on order no more, and if there is more of
         them to be had, it is asked for at once."""
-        first = 0
-        while first < len(entries):
-            last = first
-            author = entries[first].author
-            while last + 1 < len(entries) and entries[last + 1].author == author:
-                last += 1
-            if self._fetcher.arrived(
-                author, link.link, entries[first].seq, entries[last].seq + 1
-            ) and self._claims(author):
-                self._want(author, 0)
-            first = last + 1
-        link.fetch_failures = 0
+        for author, first, end in spans:
+            if self._fetcher.arrived(author, link.link, first, end):
+                link.fetch_failures = 0
+                if self._claims(author):
+                    self._want(author, 0)
 
     def _learn(self, link: Link, author: PeerId, length: int) -> None:
         """The link claims to hold so much of an author's log."""
@@ -651,11 +675,21 @@ class GossipProtocol:
             log = self.replica.logs.get(author)
             if log is not None:
                 author = log.author  # one copy of the 32 bytes serves all links
-            elif link.unknown_authors >= self.config.unknown_authors_limit:
+            elif self._too_many_unknown(link):
                 return
             else:
                 link.unknown_authors += 1
         link.known[author] = length
+
+    def _too_many_unknown(self, link: Link) -> bool:
+        """Whether the link claims logs of too many authors of whom we have nothing yet."""
+        if link.unknown_authors < self.config.unknown_authors_limit:
+            return False
+        if self._now.monotonic_us >= link.recounted_us + RECOUNT_US:
+            link.recounted_us = self._now.monotonic_us
+            logs = self.replica.logs
+            link.unknown_authors = sum(author not in logs for author in link.known)
+        return link.unknown_authors >= self.config.unknown_authors_limit
 
     def _on_head(self, link: Link, head: Head, *, from_frontier: bool) -> None:
         """The link tells how much of one log it holds."""
@@ -686,13 +720,21 @@ class GossipProtocol:
 
     def _bisect(self, link: Link, author: PeerId, differs_at: int) -> None:
         """Our log and the link's differ at this seq: find the least seq at which they do."""
-        known = self._bisections.get(author)
+        known = self._bisections.get((link.link, author))
         if known is not None and self._now.monotonic_us < known.deadline_us:
             return
+        if sum(of == link.link for of, _ in self._bisections) >= MAX_BISECTIONS:
+            self._forget_searches(lambda search: search.deadline_us <= self._now.monotonic_us)
+            if sum(of == link.link for of, _ in self._bisections) >= MAX_BISECTIONS:
+                return
         self.statistics.bisections += 1
         search = Bisection(author, link.link, differs_at, 0)
-        self._bisections[author] = search
+        self._bisections[link.link, author] = search
         self._continue_bisection(link, search)
+
+    def _forget_searches(self, forget: Callable[[Bisection], bool]) -> None:
+        kept = {key: one for key, one in self._bisections.items() if not forget(one)}
+        self._bisections = kept
 
     def _continue_bisection(self, link: Link, search: Bisection) -> None:
         search.deadline_us = self._now.monotonic_us + self.config.fetch_timeout_us
@@ -700,32 +742,38 @@ class GossipProtocol:
         if seqs:
             self._send(link, IdsWanted(search.author, seqs))
         else:
-            del self._bisections[search.author]
+            del self._bisections[link.link, search.author]
             self._send(link, Want(((search.author, search.high, 1),)))
 
     def _on_ids_wanted(self, link: Link, wanted: IdsWanted) -> None:
         if self._may_ask(link):
+            if wanted.author == link.peer_id:  # it may have missed our first word
+                self._send(link, YourHead(self.replica.head(link.peer_id)))
             self._send(link, answer_ids(self.replica, wanted))
 
     def _on_ids(self, link: Link, message: IdsAre) -> None:
-        search = self._bisections.get(message.author)
-        if search is None or search.link != link.link:
-            if message.author == self.own_id and not self.own.confirmed:
-                self._on_own_ids(link, message)
+        search = self._bisections.get((link.link, message.author))
+        if search is None:
             return
         log = self.replica.logs[message.author]
         if log.length <= search.high or not search.narrow(message.ids, log.id_at):
-            del self._bisections[message.author]  # one of the two logs has been cut meanwhile
+            del self._bisections[link.link, message.author]  # a log has been cut meanwhile
             return
         self._continue_bisection(link, search)
 
-    def _on_own_ids(self, link: Link, message: IdsAre) -> None:
-        """The answer to ``_ask_own_head``: as good as the first word of the link."""
-        seq, entry_id = max(message.ids, default=(-1, NO_ENTRY))
-        self._on_your_head(link, YourHead(Head(self.own_id, seq + 1, entry_id)))
-
     def _on_evidence(self, link: Link, evidence: Evidence) -> None:
+        if not self._may_ask(link, len(evidence.proofs)):
+            return
         news: list[ForkProof] = []
+        try:
+            self._take_evidence(link, evidence, news)
+        finally:  # what was good before the bad one counts
+            if news:
+                self._persist((), news)
+                self._announce(news)
+                self._arm_settle()
+
+    def _take_evidence(self, link: Link, evidence: Evidence, news: list[ForkProof]) -> None:
         for data in evidence.proofs:
             proof = ForkProof.decode(data, self.genesis.network_id)
             link.evidence[proof.author] = proof.seq
@@ -734,10 +782,6 @@ class GossipProtocol:
                 continue
             proof.check(self.genesis.network_id)
             news += self.replica.add_proof(proof, local_ms=self.local_ms).proofs
-        if news:
-            self._persist((), news)
-            self._announce(news)
-            self._arm_settle()
 
     def _announce(self, proofs: Sequence[ForkProof]) -> None:
         """New evidence: tell the user, and every link."""
@@ -768,6 +812,7 @@ class GossipProtocol:
         batch, refusals = self.own.take_batch(self._now)
         self._refuse(refusals)
         if batch is not None:
+            self._save()  # what came before it stands before it on the disk
             self._own_token = self._token()
             self._out.append(
                 Persist(self._own_token, (batch.entry,), (), self.replica.clock.high_water)
@@ -821,6 +866,9 @@ class GossipProtocol:
             self._send(link, news, droppable=True)
 
     def _on_want(self, link: Link, want: Want) -> None:
+        if not self._may_ask(link):
+            return
+
         def grant(size_bytes: int) -> bool:
             granted = link.serving.take(size_bytes, self._now.monotonic_us)
             self.statistics.throttled_requests += not granted
@@ -859,7 +907,10 @@ class GossipProtocol:
             return
         authors = max(len(frontier), compare.author_count)
         if caught_up and authors > self.config.small_frontier_limit:
-            return  # what differs is younger than the cut, and on its way
+            link.compares_skipped += 1
+            if link.compares_skipped < MAX_COMPARES_SKIPPED:
+                return  # what differs is younger than the cut, and on its way
+        link.compares_skipped = 0
         if authors <= self.config.whole_frontier_limit:
             self._send(link, FrontierIs(tuple(frontier.heads())))
         else:
@@ -947,7 +998,9 @@ class GossipProtocol:
             self._send(link, answer_cuts(self.replica, wanted))
 
     def _on_cuts(self, link: Link, message: CutsAre) -> None:
-        self._investigate(link, self._watch.cuts(link.link, message, self._now.monotonic_us))
+        if self._may_ask(link):
+            question = self._watch.cuts(link.link, message, self._now.monotonic_us)
+            self._investigate(link, question)
 
     def _on_markets_wanted(self, link: Link, wanted: MarketsWanted) -> None:
         answer = answer_markets(self.replica, wanted) if self._may_ask(link) else None
@@ -955,7 +1008,9 @@ class GossipProtocol:
             self._send(link, answer)
 
     def _on_markets(self, link: Link, message: MarketsAre) -> None:
-        self._investigate(link, self._watch.markets(link.link, message, self._now.monotonic_us))
+        if self._may_ask(link):
+            question = self._watch.markets(link.link, message, self._now.monotonic_us)
+            self._investigate(link, question)
 
     def _on_levels_wanted(self, link: Link, wanted: LevelsWanted) -> None:
         answer = answer_levels(self.replica, wanted) if self._may_ask(link) else None
@@ -963,7 +1018,9 @@ class GossipProtocol:
             self._send(link, answer)
 
     def _on_levels(self, link: Link, message: LevelsAre) -> None:
-        self._investigate(link, self._watch.levels(link.link, message, self._now.monotonic_us))
+        if self._may_ask(link):
+            question = self._watch.levels(link.link, message, self._now.monotonic_us)
+            self._investigate(link, question)
 
     def _investigate(self, link: Link, question: Message | None) -> None:
         if question is not None:
@@ -1007,11 +1064,13 @@ class GossipProtocol:
         self._arm_settle()
 
     def _arm_settle(self) -> None:
-        if self.replica.needs_settling and "settle" not in self._timers:
-            config = self.config
-            delay_us = config.settle_us if self.replica.watched else config.settle_unwatched_us
-            earliest = self.replica.next_settle_us() or 0
-            self._at("settle", max(earliest, self._now.monotonic_us + delay_us))
+        if not self.replica.needs_settling:
+            return
+        config = self.config
+        delay_us = config.settle_us if self.replica.watched else config.settle_unwatched_us
+        soon_us = self._now.monotonic_us + delay_us
+        if self._timers.get("settle", soon_us + 1) > soon_us:
+            self._at("settle", max(self.replica.next_settle_us() or 0, soon_us))
 
     def _release(self) -> None:
         self.replica.release(self.local_ms)
@@ -1044,12 +1103,12 @@ class GossipProtocol:
             if link is None:
                 continue
             link.fetch_failures += 1
-            if link.fetch_failures > 1:  # do not believe its claim until it makes it again
-                ours = self.replica.head(author)
-                link.known[author] = ours.length
-                if author == self.own_id:
-                    link.own_head_claimed = min(link.own_head_claimed, ours.length)
-                    self._check_confirmed()
+            if author == self.own_id and not self.own.confirmed:
+                # Its objection stands as long as it is there: not to believe it may fork us.
+                if link.fetch_failures > MAX_OBJECTIONS:
+                    self._offence(link, "it claims entries of ours and does not show them")
+            elif link.fetch_failures > 1:  # do not believe it until it claims that again
+                link.known[author] = self.replica.head(author).length
         asks = self._fetcher.plan(
             now_us,
             have=self._have,

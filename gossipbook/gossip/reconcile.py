@@ -20,6 +20,9 @@ from gossipbook.randomness import SeededRandom
 
 _NEVER_US = 1 << 62
 
+BUSY_US = 100_000
+"""When to look again, where every link that could be asked has enough to do."""
+
 
 class Range(NamedTuple):
     """Entries on order from one link."""
@@ -75,8 +78,21 @@ class Fetcher:
         before = self._on_order.get(author)
         if before is None:
             return False
-        self._keep(author, lambda one: one.link != link or not (first <= one.first < end))
-        return len(self._on_order.get(author, ())) < len(before)
+        after = [
+            one._replace(first=min(end, one.end))
+            if one.link == link and first <= one.first < end
+            else one
+            for one in before
+        ]
+        self._link_load[link] = self._link_load.get(link, 0) - sum(
+            new.first - old.first for old, new in zip(before, after, strict=True)
+        )
+        kept = [one for one in after if one.first < one.end]
+        if kept:
+            self._on_order[author] = kept
+        else:
+            del self._on_order[author]
+        return after != before
 
     def refused(self, author: PeerId, link: LinkId) -> None:
         """The link does not hold what it was asked for."""
@@ -134,7 +150,7 @@ class Fetcher:
             if ranges or all(end <= first for _, end in claimed):
                 del self._due_us[author]  # comes back when something arrives or expires
             else:
-                self._due_us[author] = now_us + config.pull_us  # every link is busy
+                self._due_us[author] = now_us + BUSY_US  # every link is busy
         self._expiry_us = min(
             (one.deadline_us for ranges in self._on_order.values() for one in ranges),
             default=_NEVER_US,

@@ -24,6 +24,7 @@ from gossipbook.log.entry import NO_ENTRY, Entry, EntryId, SignedHeader, signed_
 from gossipbook.log.fork import ForkProof, prove_fork
 
 MAX_WAITING = 2_048
+MAX_WAITING_BYTES = 4_194_304
 """Entries kept while their ancestors are fetched (two chunks of a parallel fetch, and pushes)."""
 
 
@@ -49,6 +50,7 @@ class AuthorLog:
         "_earliest_hlc",
         "_network_id",
         "_waiting",
+        "_waiting_bytes",
         "author",
         "entries",
         "proof",
@@ -59,6 +61,7 @@ class AuthorLog:
         self.entries: list[Entry] = []
         self.proof: ForkProof | None = None
         self._waiting: dict[int, Entry] = {}
+        self._waiting_bytes = 0
         self._at_fork: list[SignedHeader] = []  # at seq k, with different prev: at most two
         self._network_id = network_id
         self._earliest_hlc = hlc_at(start_ms)
@@ -127,6 +130,7 @@ class AuthorLog:
             following = self._waiting.pop(len(self.entries), None)
             if following is None:
                 break
+            self._waiting_bytes -= following.size_bytes
             proof = self._evidence_in(following)
             if proof is not None:
                 convicted = self._convict(proof)
@@ -156,7 +160,7 @@ class AuthorLog:
             voided = self.entries[proof.seq :]
             del self.entries[proof.seq :]
             for seq in [seq for seq in self._waiting if seq >= proof.seq]:
-                del self._waiting[seq]
+                self._waiting_bytes -= self._waiting.pop(seq).size_bytes
         for signed in (proof.first, proof.second):
             self._remember(signed)
         before = self._held(proof.seq - 1)
@@ -204,8 +208,12 @@ class AuthorLog:
     def _wait(self, entry: Entry) -> Offered:
         if entry.seq in self._waiting:
             return _DUPLICATE
-        if len(self._waiting) < MAX_WAITING:
+        if (
+            len(self._waiting) < MAX_WAITING
+            and self._waiting_bytes + entry.size_bytes <= MAX_WAITING_BYTES
+        ):
             self._waiting[entry.seq] = entry
+            self._waiting_bytes += entry.size_bytes
         return _WAITING
 
     def _connect(self, entry: Entry) -> None:

@@ -34,6 +34,7 @@ NO_ENTRY = EntryId(bytes(32))
 
 MAX_PAYLOAD_BYTES = 65_536
 MAX_HEADER_BYTES = 192
+MAX_SEQ = (1 << 63) - 1
 MAX_RUN_ENTRIES = 1_024
 MAX_RUN_BYTES = 262_144
 MAX_REMEMBERED_BYTES = 16_777_216
@@ -326,6 +327,8 @@ def _entry_id(
 
 def _check_fields(author: bytes, seq: int, prev: bytes, kind: int, payload_size: int) -> None:
     who = f"{author.hex()[:8]}:{seq}"
+    if seq > MAX_SEQ:
+        raise InvalidEntry(f"entry {who} has a seq beyond {MAX_SEQ}")
     if kind != KIND_COMMANDS:
         raise InvalidEntry(f"entry {who} is of kind {kind}; these rules know only kind 0")
     if payload_size > MAX_PAYLOAD_BYTES:

@@ -6,7 +6,7 @@ import pytest
 from twins.authors import GENESIS, START_MS, TestAuthor, at, buy, fresh, sell
 
 from gossipbook.gossip.config import GossipConfig
-from gossipbook.gossip.divergence import DivergenceWatch
+from gossipbook.gossip.divergence import ABANDONED_US, DivergenceWatch
 from gossipbook.gossip.interface import Divergence
 from gossipbook.gossip.messages import (
     CutsAre,
@@ -283,7 +283,9 @@ def test_one_case_at_a_time_and_an_abandoned_one_makes_room() -> None:
     assert sound.watch.compare(LINK + 1, other, lies, 1_000)[1] is None
     assert sound.watch.compare(LINK + 1, other, lies, 60_000_000)[1] is not None
     sound.watch.link_gone(LINK + 1)
-    assert sound.watch.compare(LINK, LIAR, lies, 60_000_001)[1] is not None
+    over_us = 60_000_000 + ABANDONED_US  # the case of the first one led nowhere
+    assert sound.watch.compare(LINK, LIAR, lies, over_us - 1)[1] is None
+    assert sound.watch.compare(LINK, LIAR, lies, over_us)[1] is not None
 
 
 def test_answers_from_others_than_the_one_who_was_asked_are_ignored() -> None:

@@ -152,7 +152,8 @@ def test_an_own_entry_leaves_after_the_disk_has_it_and_does_not_wait_for_a_round
     assert said(peer.wait(CONFIG.coalesce_us), News, link=2)  # the round of others' entries
     outputs = peer.give(Submit(1, (buy(5),)))
     assert not said(outputs, News)
-    (persist,) = of(outputs, Persist)
+    others, persist = of(outputs, Persist)  # what came before it stands before it on the disk
+    assert isinstance(others, Persist) and [one.id for one in others.entries] == [entry.id]
     assert isinstance(persist, Persist) and not said(peer.wait(5_000), News)
     peer.give(Persisted(persist.token))
     pushed = said(peer.wait(CONFIG.coalesce_us), News)

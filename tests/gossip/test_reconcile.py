@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossipbook.gossip.config import GossipConfig
-from gossipbook.gossip.reconcile import Bisection, Fetcher
+from gossipbook.gossip.reconcile import BUSY_US, Bisection, Fetcher
 from gossipbook.identity import PeerId
 from gossipbook.log.entry import EntryId
 from gossipbook.randomness import SeededRandom
@@ -103,9 +103,9 @@ def test_an_author_whose_links_are_all_busy_is_asked_for_later() -> None:
         world.claimed[author] = {1: 100}
         world.fetcher.want(author, 0)
     assert sum(count for *_, count in world.plan(0)) == 10  # one chunk at once
-    assert world.fetcher.wake_us == CONFIG.pull_us
-    assert sum(count for *_, count in world.plan(CONFIG.pull_us)) == 10  # and one more
-    assert world.plan(2 * CONFIG.pull_us) == []
+    assert world.fetcher.wake_us == BUSY_US
+    assert sum(count for *_, count in world.plan(BUSY_US)) == 10  # and one more
+    assert world.plan(2 * BUSY_US) == []
 
 
 @settings(max_examples=150, deadline=None)
@@ -134,7 +134,7 @@ def test_asks_stay_within_claims_and_limits_and_in_the_end_everything_came(
             world.asked = [one for one in world.asked if one[:2] != (link, author)]
         check_plan(world, world.plan(now_us))
     for _ in range(200):  # from now on every link answers
-        now_us += CONFIG.pull_us
+        now_us += BUSY_US
         for asked in world.asked:
             answer(world, asked, now_us)
         world.asked = []
