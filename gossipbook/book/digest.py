@@ -8,7 +8,7 @@ refuses to know who touched them: the engine says so.
 
     book root -- market root -- bids -- level (price, orders in queue order), at most 64 orders
                      |      \\-- asks -- level (price, tree by ticket -- order), more than 64
-                   sums
+             sums, outcomes
 
 A long queue is a tree of its own because a leaf must be hashed whole: one more order behind
 10,000 others would otherwise cost the encoding of them all. Keyed by ticket, the market's running
@@ -30,6 +30,7 @@ from gossipbook.merkle import MerkleTree, hash_bytes
 LEVEL_TAG = b"gossipbook/1 level"
 QUEUE_TAG = b"gossipbook/1 queue"
 ORDER_TAG = b"gossipbook/1 order"
+OUTCOMES_TAG = b"gossipbook/1 outcomes"
 MARKET_TAG = b"gossipbook/1 market"
 BOOK_TAG = b"gossipbook/1 book"
 
@@ -49,6 +50,7 @@ class MarketDigest:
 
     symbol: str
     totals: Totals
+    outcomes: bytes
     root: bytes
     bids: MerkleTree = field(compare=False, repr=False)
     asks: MerkleTree = field(compare=False, repr=False)
@@ -59,10 +61,19 @@ def book_root(digests: Iterable[MarketDigest]) -> bytes:
     return hash_bytes(BOOK_TAG, *[digest.root for digest in digests])
 
 
-def market_digest(symbol: str, bids: MerkleTree, asks: MerkleTree, totals: Totals) -> MarketDigest:
-    """The digest of two trees that nobody will edit any more."""
-    root = hash_bytes(MARKET_TAG, symbol.encode(), bids.root(), asks.root(), encode_totals(totals))
-    return MarketDigest(symbol, totals, root, bids, asks)
+def market_digest(
+    symbol: str, bids: MerkleTree, asks: MerkleTree, totals: Totals, outcomes: bytes
+) -> MarketDigest:
+    """The digest of two trees that nobody will edit any more, and of what commands led to."""
+    sums = encode_totals(totals)
+    root = hash_bytes(MARKET_TAG, symbol.encode(), bids.root(), asks.root(), sums, outcomes)
+    return MarketDigest(symbol, totals, outcomes, root, bids, asks)
+
+
+def outcomes_digest(outcomes: bytes | bytearray) -> bytes:
+    """The hash over one byte a command. It is made anew each time: a million commands take less
+    than a millisecond, and nothing has to be undone."""
+    return hash_bytes(OUTCOMES_TAG, bytes(outcomes))
 
 
 def encode_totals(totals: Totals) -> bytes:

@@ -37,6 +37,7 @@ from gossipbook.book.digest import (
     BookHasher,
     MarketDigest,
     market_digest,
+    outcomes_digest,
 )
 from gossipbook.book.events import Event, OrderStatus, Trade
 from gossipbook.book.history import (
@@ -227,11 +228,12 @@ class MatchingEngine:
         version = self._version()
         if self._view is None or self._view[0] != version:
             dump, totals = self._book.dump(), self._history.totals()
+            outcomes = outcomes_digest(self._history.outcomes)
 
             def root() -> bytes:
                 if self._version() == version:
                     return self.digest().root
-                return _digest_of(self.market.symbol, dump, totals).root
+                return _digest_of(self.market.symbol, dump, totals, outcomes).root
 
             self._view = (version, Book(self.market, dump, root))
         return self._view[1]
@@ -247,7 +249,8 @@ class MatchingEngine:
             self._stale_ranks = (set(), set())
             bids, asks = self._hasher.snapshots()
             totals = self._history.totals()
-            self._digest = version, market_digest(self.market.symbol, bids, asks, totals)
+            outcomes = outcomes_digest(self._history.outcomes)
+            self._digest = version, market_digest(self.market.symbol, bids, asks, totals, outcomes)
         return self._digest[1]
 
     def _touched_orders(self) -> list[RestingOrder]:
@@ -712,13 +715,13 @@ def _resize_of(code: int) -> int:
     return (code - 1) // 2 if code & 1 else -code // 2
 
 
-def _digest_of(symbol: str, dump: Dump, totals: Totals) -> MarketDigest:
+def _digest_of(symbol: str, dump: Dump, totals: Totals, outcomes: bytes) -> MarketDigest:
     """The digest of a book that is no longer there, from its dump."""
     book, hasher = OrderBook(), BookHasher()
     book.load(dump)
     bids, asks = book.halves
     hasher.refresh(book, (set(bids.ranks), set(asks.ranks)), (), {})
-    return market_digest(symbol, *hasher.snapshots(), totals)
+    return market_digest(symbol, *hasher.snapshots(), totals, outcomes)
 
 
 def _name(key: Key) -> str:

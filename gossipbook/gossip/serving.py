@@ -133,4 +133,4 @@ def answer_levels(replica: Replica, wanted: LevelsWanted) -> LevelsAre | None:
 
 
 def _totals_root(digest: MarketDigest) -> bytes:
-    return hash_bytes(b"gossipbook/1 totals", encode_totals(digest.totals))
+    return hash_bytes(b"gossipbook/1 totals", encode_totals(digest.totals), digest.outcomes)

@@ -45,11 +45,12 @@ def test_a_small_markets_root_worked_out_by_hand():
     asks = tagged(b"gossipbook/1 empty", b"")
     sums = eight(4) + eight(1) + eight(0) + (4).to_bytes(16, "big") + (4 * 0x12).to_bytes(32, "big")
     sums += bytes(16)  # nothing was cancelled
+    sums += tagged(b"gossipbook/1 outcomes", bytes(4))  # four accepted
     root = tagged(b"gossipbook/1 market", b"BTC-USD" + bids + asks + sums)
     assert engine.digest().bids.root() == bids
     assert engine.digest().asks.root() == asks == EMPTY_ROOT
     assert engine.digest().root == root
-    assert root.hex() == "6030c5a2d002a00f10af5aacabeaea0e25f0b014d5e1344d7c25799807ff7ac8"
+    assert root.hex() == "1422f38c495ecd0c55b6f8685960acad131742d4c017adb8012c6ccef87765b9"
     assert book_root([engine.digest(), engine.digest()]) == tagged(
         b"gossipbook/1 book", root + root
     )
@@ -61,7 +62,7 @@ def test_sums_take_88_bytes_however_large():
 
 
 def test_an_empty_book_has_empty_sides():
-    digest = market_digest("X", *BookHasher().snapshots(), NO_TOTALS)
+    digest = market_digest("X", *BookHasher().snapshots(), NO_TOTALS, bytes(32))
     assert digest.bids.root() == digest.asks.root() == EMPTY_ROOT
 
 

@@ -287,7 +287,27 @@ class NaiveMarket:
         parts.append(pack(">QQQ", self.commands, self.trades, self.rejections))
         parts.append(self.lots.to_bytes(16, "big") + self.notional.to_bytes(32, "big"))
         parts.append(self.cancelled.to_bytes(16, "big"))
+        codes = bytes(_outcome_code(events[0]) for events in self.events)
+        parts.append(_hash("gossipbook/1 outcomes", codes))
         return _hash("gossipbook/1 market", *parts)
+
+
+REJECTIONS = [
+    "fok-unfillable", "post-only-would-trade", "target-not-earlier",
+    "already-filled", "already-cancelled", "unknown-order",
+]  # fmt: skip
+
+
+def _outcome_code(event: Event) -> int:
+    """As docs/WIRE.md lists them."""
+    match event:
+        case Rejected():
+            return 16 + REJECTIONS.index(event.reason)
+        case Cancelled():
+            return 4 if event.reason == "reduced-to-zero" else 1
+        case Replaced():
+            return 2 if event.kept_place else 3
+    return 0
 
 
 def _level_digest(price: int, queue: list[NaiveOrder]) -> bytes:

@@ -9,7 +9,14 @@ from nacl import bindings
 from twins import message_examples as examples
 from twins.authors import GENESIS
 
-from gossipbook.book.digest import book_root, flat_digest, market_digest, order_record, queue_digest
+from gossipbook.book.digest import (
+    book_root,
+    flat_digest,
+    market_digest,
+    order_record,
+    outcomes_digest,
+    queue_digest,
+)
 from gossipbook.book.history import NO_TOTALS, Totals
 from gossipbook.book.payload import (
     Cancellation,
@@ -36,7 +43,7 @@ NETWORK = BLOCKS["network-id"]
 
 
 def test_every_block_of_the_page_is_read() -> None:
-    assert len(BLOCKS) == PAGE.count("```hex ") == 50
+    assert len(BLOCKS) == PAGE.count("```hex ") == 51
 
 
 def test_keys_are_those_of_the_seeds() -> None:
@@ -148,7 +155,10 @@ def test_book() -> None:
     assert queue_digest(100, 65, b"\xcc" * 32) == BLOCKS["queue.hash"]
     bids, nothing = MerkleTree(8), MerkleTree(8)
     bids.set((100).to_bytes(8), BLOCKS["level.hash"])
-    market = market_digest("AAA", bids, nothing, Totals(9, 2, 1, 12, 1_200, 4))
-    quiet = market_digest("BBB", nothing, nothing, NO_TOTALS)
+    market = market_digest(
+        "AAA", bids, nothing, Totals(9, 2, 1, 12, 1_200, 4), BLOCKS["outcomes.hash"]
+    )
+    quiet = market_digest("BBB", nothing, nothing, NO_TOTALS, outcomes_digest(b""))
+    assert outcomes_digest(bytes([0] * 8 + [21])) == BLOCKS["outcomes.hash"]
     assert market.root == BLOCKS["market.hash"]
     assert book_root([market, quiet]) == BLOCKS["book.hash"]
