@@ -103,15 +103,6 @@ class _MarketState:
     order: MergeOrder = field(default_factory=MergeOrder)
     noted: dict[int, MarketDigest] = field(default_factory=dict)  # by second
     replay_not_before_us: int = 0
-    scrubbed_second: int = -1
-
-    def digest(self, second: int) -> MarketDigest:
-        """The digest as the market stands, for the cut at ``second``; once a cut, some levels
-        are hashed again although nothing touched them."""
-        if second > self.scrubbed_second:
-            self.scrubbed_second = second
-            self.engine.scrub(SCRUBBED_LEVELS_PER_CUT)
-        return self.engine.digest()
 
 
 class Replica:
@@ -131,6 +122,7 @@ class Replica:
         self.held_back_count = 0
         self.rebuilt_count = 0
         self._faults: list[tuple[str, str]] = []
+        self._scrubbed_second: int | None = None
         self._markets = [
             _MarketState(market, index, self._new_engine(market))
             for index, market in enumerate(genesis.markets)
@@ -343,13 +335,33 @@ class Replica:
         newest = local_ms // 1000 - self.settings.cut_delay_s
         if newest < 0:
             return []  # a clock that was never set
+        if newest < max(self.cuts.seconds, default=newest) - 1:
+            self._take_back_cuts(newest)
         self.cuts.advance(newest)
+        if newest != self._scrubbed_second:  # not "above": clocks go back, memory rots all the same
+            self._scrubbed_second = newest
+            for state in self._markets:
+                state.engine.scrub(SCRUBBED_LEVELS_PER_CUT)
         cuts: list[Cut] = []
         for second in self.cuts.seconds[-count:]:
             cut = self.cut_at(second)
             if cut is not None:
                 cuts.append(cut)
         return cuts
+
+    def _take_back_cuts(self, newest: int) -> None:
+        """Our clock went back: cuts that lie ahead of it would keep us from comparing until it
+        has caught up. Make them anew."""
+        self.cuts = Cuts(self._head_below, kept=self.settings.cuts_kept)
+        for state in self._markets:
+            self._forget_digests(state, above=newest)
+        for author, log in self.logs.items():
+            self.cuts.touch(author, -1)
+            for entry in reversed(log.entries):
+                second = hlc_second(_merge_key(entry)[0])
+                if second < newest:
+                    break
+                self.cuts.touch(author, second)
 
     def cut_at(self, second: int) -> Cut | None:
         """The roots at a cut, or None where this replica cannot tell (any more, or yet)."""
@@ -384,7 +396,7 @@ class Replica:
         last = state.order.last_key
         if last is not None and hlc_second(last[0]) >= second:
             return None
-        digest = state.noted[second] = state.digest(second)
+        digest = state.noted[second] = state.engine.digest()
         return digest
 
     def _note_crossings(self, state: _MarketState, second: int, first_cut: int) -> None:
@@ -394,7 +406,7 @@ class Replica:
         first = max(first, second - 2 * self.settings.cuts_kept)  # clocks may show 1970
         for cut in range(first, second + 1):
             if cut not in state.noted:
-                state.noted[cut] = state.digest(cut)
+                state.noted[cut] = state.engine.digest()
 
     def _oldest_cut(self, local_ms: int) -> int:
         return local_ms // 1000 - self.settings.cut_delay_s - self.settings.cuts_kept

@@ -554,13 +554,13 @@ class GossipProtocol:
                 spans.append(span)
             fresh += novel
         for head in news.heads:
-            self._on_head(link, head, from_frontier=False)
             if news.reply:  # it does not hold what it was asked for
                 self._fetcher.refused(head.author, link.link)
-                still_claims = link.known_length(head.author) > self._have(head.author)
-                link.fetch_failures += still_claims
-                if self._claims(head.author):
-                    self._want(head.author, self.config.fetch_timeout_us if still_claims else 0)
+            self._on_head(link, head, reply=news.reply)
+            if news.reply and link.known_length(head.author) > self._have(head.author):
+                link.fetch_failures += 1  # and yet it claims to
+            elif news.reply and self._claims(head.author):
+                self._want(head.author, 0)
         if fresh:
             self._verify(link, fresh, tuple(spans), reply=news.reply, size_bytes=size_bytes)
 
@@ -691,7 +691,9 @@ class GossipProtocol:
             link.unknown_authors = sum(author not in logs for author in link.known)
         return link.unknown_authors >= self.config.unknown_authors_limit
 
-    def _on_head(self, link: Link, head: Head, *, from_frontier: bool) -> None:
+    def _on_head(
+        self, link: Link, head: Head, *, from_frontier: bool = False, reply: bool = False
+    ) -> None:
         """The link tells how much of one log it holds."""
         author, length = head.author, head.length
         if not self.replica.may_write(author):
@@ -706,7 +708,8 @@ class GossipProtocol:
             self._send(link, News((), (ours,)))  # it shows its evidence to who lacks it
         if length > ours.length:
             if ours.k is None or ours.length < ours.k:
-                self._want(author, 0 if from_frontier else self._patience_us(link))
+                patience_us = self.config.fetch_timeout_us if reply else self._patience_us(link)
+                self._want(author, 0 if from_frontier else patience_us)
         elif length and self.replica.logs[author].id_at(length - 1) != head.head_id:
             self._bisect(link, author, length - 1)
 

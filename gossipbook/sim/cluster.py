@@ -262,9 +262,10 @@ class Cluster:
 
     def run_for(self, seconds: float) -> None:
         """Let simulated time pass."""
-        if seconds < 0:
+        delay_us = _microseconds(seconds, "run_for")
+        if delay_us < 0:
             raise UsageError(f"run_for({seconds!r}): time does not run backwards")
-        self._run_until(self._now_us + round(seconds * 1_000_000))
+        self._run_until(self._now_us + delay_us)
 
     def run_until_converged(self, deadline: float = 60.0) -> ClusterReport:
         """Run until all correct peers that are up hold equal frontiers and equal books.
@@ -272,7 +273,7 @@ class Cluster:
         ``deadline``: simulated seconds from now. Raises NotConverged, with what differs.
         """
         started_us = self._now_us
-        deadline_us = started_us + round(deadline * 1_000_000)
+        deadline_us = started_us + _microseconds(deadline, "deadline")
         while not self._has_converged():
             if self._now_us >= deadline_us:
                 raise NotConverged(
@@ -351,8 +352,9 @@ class Cluster:
 
     def set_clock_offset(self, index: int, seconds: float) -> None:
         """Make the peer's machine clock show simulated time plus so many seconds."""
+        peer, offset_us = self._peer(index), _microseconds(seconds, "set_clock_offset")
         self._log(f"cluster.set_clock_offset({index}, {seconds!r})")
-        self._peer(index).clock_offset_us = round(seconds * 1_000_000)
+        peer.clock_offset_us = offset_us
 
     def set_store_failing(self, index: int, failing: bool) -> None:
         """While failing, every write of the peer is rolled back, as on a full disk."""
@@ -376,6 +378,8 @@ class Cluster:
 
     def on_step(self, check: Callable[[Cluster], object]) -> None:
         """Call ``check(cluster)`` after every step from now on; what it raises, the step raises."""
+        if not callable(check):
+            raise UsageError(f"on_step({check!r}): give a function that takes the cluster")
         self._checks.append(check)
 
     # ================================================================ what users read
@@ -817,6 +821,14 @@ class Cluster:
 
 def _address(index: int) -> Address:
     return str(index).encode()
+
+
+def _microseconds(seconds: float, name: str) -> int:
+    if not isinstance(seconds, int | float) or not -1e9 <= seconds <= 1e9:
+        raise UsageError(
+            f"{name}: {seconds!r} is no number of seconds (at most a thousand million)"
+        )
+    return round(seconds * 1_000_000)
 
 
 def _range_us(seconds: tuple[float, float], name: str) -> tuple[int, int]:

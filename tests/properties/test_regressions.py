@@ -39,6 +39,21 @@ def test_a_peer_that_stored_the_proof_of_its_own_fork_does_not_sign_after_a_rest
         cluster.submit(0, TEA)
 
 
+def test_memory_that_rots_after_the_clock_went_back_is_noticed() -> None:
+    # Cuts ahead of the clock kept the peer from comparing until the clock had caught up.
+    cluster = gb.sim.Cluster(GENESIS, peers=3, seed=1)
+    cluster.set_clock_offset(0, 150)
+    cluster.run_for(2.0)
+    cluster.submit(1, TEA)
+    cluster.run_for(200.0)
+    cluster.set_clock_offset(0, 0)
+    cluster.run_for(5.0)
+    assert cluster.corrupt(0, "MARKET-0", "book")
+    cluster.run_for(15.0)
+    told = [event.status for event in cluster.peers[0].events if isinstance(event, gb.Divergence)]
+    assert told == ["claimed", "healed"]
+
+
 def test_the_only_correct_peer_is_healed_by_what_the_cheats_hold() -> None:
     # The schedule was judged before anybody had compared: there was no other correct peer.
     steps = (

@@ -110,6 +110,9 @@ OFFENCES: dict[str, Callable[[gb.Keypair], bytes]] = {
     "a sequence number of 2^63": lambda pair: news(
         raw_run(pair.peer_id, seq=1 << 63, prev=b"x" * 32)
     ),
+    "a run beyond the last sequence number": lambda pair: news(
+        encode([pair.peer_id, (1 << 63) - 1, b"x" * 32, *(1, 0, b"\x80", SIGNATURE) * 2])
+    ),
     "a seq 1 with an empty prev": lambda pair: news(raw_run(pair.peer_id, seq=1)),
     "a payload beyond the limit": lambda pair: news(raw_run(pair.peer_id, payload=bytes(65_537))),
     "an entry of another kind": lambda pair: news(

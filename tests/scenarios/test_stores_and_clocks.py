@@ -52,6 +52,36 @@ def test_an_old_store_looks_before_it_signs(store: str) -> None:
         assert peer.proofs() == []
 
 
+WAN = gb.sim.Link(latency=(0.05, 0.15))
+LOSSY = gb.sim.Link(latency=(0.05, 0.15), loss=0.3)
+
+
+@pytest.mark.parametrize(("peers", "link"), [(2, LOSSY), (3, LOSSY), (2, WAN)])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_lost_store_never_forks_the_log(peers: int, link: gb.sim.Link, seed: int) -> None:
+    cluster = cluster_of(peers, seed=seed, link=link, settled_s=1)
+    own = cluster.peers[0].peer_id
+    while cluster.peers[0].replica.head(own).length < 300:
+        for _ in range(20):
+            cluster.submit_nowait(0, limit())
+        cluster.run_for(0.05)
+    cluster.run_until_converged(60)  # what nobody else holds cannot come back
+    length = cluster.peers[0].replica.head(own).length
+    cluster.crash(0)
+    cluster.run_for(0.3)
+    cluster.restart(0, "lost")
+    for _ in range(10):  # as soon as it may
+        pending = cluster.submit_nowait(0, limit())
+        while not pending.done:
+            cluster.run_for(0.05)
+        if pending.error is None:
+            break
+    assert pending.error is None
+    cluster.run_for(3)
+    assert [proof for peer in cluster.peers for proof in peer.proofs()] == []
+    assert cluster.peers[0].replica.head(own).length == length + 1
+
+
 def test_a_restart_while_cut_off_signs_nothing_until_somebody_answers() -> None:
     cluster = cluster_of(3)
     trade(cluster, 12, at=[0, 1, 2])

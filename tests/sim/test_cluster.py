@@ -96,6 +96,10 @@ def test_peers_keep_their_indices() -> None:
     ("call", "words"),
     [
         (lambda cluster: cluster.run_for(-1), "backwards"),
+        (lambda cluster: cluster.run_for(float("nan")), "no number of seconds"),
+        (lambda cluster: cluster.run_until_converged(float("inf")), "no number of seconds"),
+        (lambda cluster: cluster.set_clock_offset(0, "5"), "no number of seconds"),
+        (lambda cluster: cluster.on_step(None), "takes the cluster"),
         (lambda cluster: cluster.submit(9, limit()), "no peer 9"),
         (lambda cluster: cluster.partition({0, 7}), "no peer 7"),
         (lambda cluster: cluster.restart(0), "is running"),
