@@ -240,7 +240,15 @@ class Cluster:
         no time. Raises UsageError for what no state could make right, IdentityForked, ClockError,
         OwnHeadUnconfirmed.
         """
-        self._log(f"cluster.submit({index}, {_source(command)})")
+        line = f"cluster.submit({index}, {_source(command)})"
+        self._log(line)
+        try:
+            return self._submit_and_land(index, command)
+        except GossipbookError:
+            self._script[-1] = f"with contextlib.suppress(gb.GossipbookError):\n    {line}"
+            raise
+
+    def _submit_and_land(self, index: int, command: Command | Sequence[Command]) -> Any:
         pending = self._submit(index, command)
         peer = pending.peer
         while not pending.done and peer.store.pending:
@@ -407,6 +415,8 @@ class Cluster:
         """The calls made so far as Python, to paste into a test."""
         genesis = self.genesis
         lines = [
+            "import contextlib",
+            "",
             "import gossipbook as gb",
             "from gossipbook import GossipConfig, ReplicaSettings",
             "from gossipbook.sim import Link",
