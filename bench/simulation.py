@@ -336,7 +336,7 @@ def measure_converge(peers: int, orders: int, seed: int) -> Results:
     result = stretch.result()
     assert len({peer.root for peer in report.peers}) == 1
     assert all(peer.entries == report.peers[0].entries for peer in report.peers)
-    statistics = [peer.statistics() for peer in cluster.peers]
+    statistics = [peer.running.statistics for peer in cluster.peers]
     novel = sum(one.novel_entries for one in statistics)
     return {
         "peers": peers,

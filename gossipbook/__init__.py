@@ -2,7 +2,8 @@
 
 Each peer keeps a signed, append-only log of its own orders, gossips with random peers, and replays
 the merged logs through a price-time matching engine, so that all peers hold the same book and the
-same trades. Start with ``sim.Cluster``, or read ``docs/ALGORITHM.md``.
+same trades. Start with ``open_peer`` and a ``MemoryNetwork``, or with ``sim.Cluster`` for
+experiments in simulated time; ``docs/`` has a tutorial.
 """
 
 from gossipbook import sim
@@ -36,19 +37,38 @@ from gossipbook.errors import (
     NotAMember,
     NotConverged,
     OwnHeadUnconfirmed,
+    PeerClosed,
     ProtocolViolation,
     RemoteError,
+    StoreError,
+    SubscriberLagged,
     UnknownMarket,
     UsageError,
+    WriteRolledBack,
     WrongNetwork,
 )
 from gossipbook.genesis import Genesis, Market
 from gossipbook.gossip.config import GossipConfig
-from gossipbook.gossip.interface import ClockSkew, Divergence, ForkProven, PeerDown, PeerUp
+from gossipbook.gossip.interface import (
+    ClockSkew,
+    DialRefused,
+    Divergence,
+    ForkProven,
+    PeerDown,
+    PeerEvent,
+    PeerUp,
+)
 from gossipbook.identity import Keypair, PeerId
+from gossipbook.link_model import Link
 from gossipbook.log.fork import ForkProof
+from gossipbook.log.verification import Verifier
+from gossipbook.peer import Peer, open_peer, wait_until_equal
+from gossipbook.peer_view import PeerStatistics
 from gossipbook.receipts import Receipt
 from gossipbook.replica import ReplicaSettings, Update
+from gossipbook.storage.memory import MemoryStore
+from gossipbook.subscriptions import Subscription
+from gossipbook.transport.memory import MemoryNetwork, MemoryTransport
 
 __all__ = [
     "Accepted",
@@ -61,6 +81,7 @@ __all__ = [
     "ClockSkew",
     "Command",
     "CommandId",
+    "DialRefused",
     "Divergence",
     "EncodingError",
     "ForkProof",
@@ -74,15 +95,23 @@ __all__ = [
     "InvalidGenesis",
     "Keypair",
     "LimitOrder",
+    "Link",
     "Market",
     "MarketOrder",
+    "MemoryNetwork",
+    "MemoryStore",
+    "MemoryTransport",
     "NotAMember",
     "NotConverged",
     "OrderId",
     "OrderStatus",
     "OwnHeadUnconfirmed",
+    "Peer",
+    "PeerClosed",
     "PeerDown",
+    "PeerEvent",
     "PeerId",
+    "PeerStatistics",
     "PeerUp",
     "PriceLevel",
     "ProtocolViolation",
@@ -92,10 +121,17 @@ __all__ = [
     "ReplaceOrder",
     "Replaced",
     "ReplicaSettings",
+    "StoreError",
+    "SubscriberLagged",
+    "Subscription",
     "Trade",
     "UnknownMarket",
     "Update",
     "UsageError",
+    "Verifier",
+    "WriteRolledBack",
     "WrongNetwork",
+    "open_peer",
     "sim",
+    "wait_until_equal",
 ]

@@ -6,15 +6,19 @@ and never reaches the caller of `submit`. What is neither (a forked identity, a 
 stands directly under `GossipbookError`. This module holds names and no behaviour.
 
     GossipbookError
-      UsageError (ValueError)   InvalidCommand, UnknownMarket, NotAMember, InvalidGenesis
+      UsageError (ValueError)   InvalidCommand, UnknownMarket, NotAMember, InvalidGenesis,
+                                PeerClosed
       RemoteError               EncodingError, InvalidEntry, BadSignature, ProtocolViolation,
                                 WrongNetwork
-      IdentityForked, ClockError, OwnHeadUnconfirmed, NotConverged
+      StoreError                WriteRolledBack
+      IdentityForked, ClockError, OwnHeadUnconfirmed, SubscriberLagged, NotConverged
+      ConnectionLost, Unreachable
 """
 
 __all__ = [
     "BadSignature",
     "ClockError",
+    "ConnectionLost",
     "EncodingError",
     "GossipbookError",
     "IdentityForked",
@@ -24,10 +28,15 @@ __all__ = [
     "NotAMember",
     "NotConverged",
     "OwnHeadUnconfirmed",
+    "PeerClosed",
     "ProtocolViolation",
     "RemoteError",
+    "StoreError",
+    "SubscriberLagged",
     "UnknownMarket",
+    "Unreachable",
     "UsageError",
+    "WriteRolledBack",
     "WrongNetwork",
 ]
 
@@ -56,6 +65,10 @@ class InvalidGenesis(UsageError):
     """A genesis or market that cannot be: a tick of zero, a symbol given twice, unknown rules."""
 
 
+class PeerClosed(UsageError):
+    """The peer is closed: its ``async with`` block has ended. What it held can still be read."""
+
+
 class IdentityForked(GossipbookError):
     """Two different entries with one sequence number are signed with this key.
 
@@ -70,6 +83,26 @@ class ClockError(GossipbookError):
 
 class OwnHeadUnconfirmed(GossipbookError):
     """No other peer has yet confirmed how long our own log is, so nothing was signed."""
+
+
+class SubscriberLagged(GossipbookError):
+    """A subscriber read too slowly and missed something; a new subscription starts whole."""
+
+
+class StoreError(GossipbookError):
+    """A store cannot be opened, belongs to another peer or network, or could not write."""
+
+
+class WriteRolledBack(StoreError):
+    """A write failed, and nothing of it is in the store."""
+
+
+class ConnectionLost(GossipbookError):
+    """A connection is closed, from either side, or broken; it carries nothing any more."""
+
+
+class Unreachable(GossipbookError):
+    """Nobody answers at an address now. It may be different later."""
 
 
 class NotConverged(GossipbookError):

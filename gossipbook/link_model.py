@@ -2,8 +2,9 @@
 
 `LinkModel` decides the arrival times of the messages of one direction of one link. It promises
 the same arrivals for the same seed, in integer microseconds, with one draw of 64 bits a message;
-parameters become integers before anything is decided. Partitions, queues and what a message says
-are not its business: a sender that must bound what is under way looks at `busy_until_us`.
+parameters become integers before anything is decided. `Partition` says who is cut off from whom.
+Queues and what a message says are not this file's business: a sender that must bound what is
+under way looks at `busy_until_us`.
 
     send -- wait until the wire is free -- transmit (bandwidth) -- travel (latency) -- arrive
 
@@ -18,7 +19,7 @@ from typing import Final
 from gossipbook.errors import UsageError
 from gossipbook.randomness import SeededRandom
 
-__all__ = ["Link", "LinkModel"]
+__all__ = ["NO_PARTITION", "Link", "LinkModel", "Partition"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,27 @@ class Link:
             raise UsageError(
                 f"bandwidth={bandwidth!r}; give bytes per second above 0, or None for no limit"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Who is cut off: what crosses the border of `group` is lost, in one direction or both.
+
+    `one_way`: what the group sends is lost, what the rest sends still reaches the group.
+    """
+
+    group: frozenset[object]
+    one_way: bool = False
+
+    def cuts(self, sender: object, receiver: object) -> bool:
+        """Whether what `sender` sends is kept from `receiver`."""
+        inside = sender in self.group
+        if inside == (receiver in self.group):
+            return False
+        return inside or not self.one_way
+
+
+NO_PARTITION: Final = Partition(frozenset())
 
 
 class LinkModel:

@@ -95,6 +95,19 @@ def decode_payload(data: bytes, market_count: int) -> tuple[Instruction, ...]:
     return tuple([_from_array(array, market_count) for array in arrays])
 
 
+def to_instructions(
+    command: Command | Sequence[Command], genesis: Genesis, author: PeerId
+) -> tuple[Instruction, ...]:
+    """One command, or a list of 1 to 256 for one entry, in ticks and lots as `author` signs them.
+
+    Raises `UnknownMarket`, and `InvalidCommand` for what no state of the book could make right.
+    """
+    commands = command if isinstance(command, list | tuple) else (command,)
+    if not 1 <= len(commands) <= MAX_COMMANDS:
+        raise InvalidCommand(f"a list of {len(commands)} commands; give 1 to {MAX_COMMANDS}")
+    return tuple([to_integers(one, genesis, author) for one in commands])
+
+
 def to_integers(command: Command, genesis: Genesis, author: PeerId) -> Instruction:
     """The command in ticks and lots, as `author` would sign it.
 

@@ -227,4 +227,16 @@ class Divergence:
     detail: str = ""
 
 
-Event = Update | PeerUp | PeerDown | ForkProven | ClockSkew | Divergence
+@dataclass(frozen=True, slots=True)
+class DialRefused:
+    """The peer at ``address`` answers and does not want this one, or the other way round: another
+    network, not a member. Told by the driver, once for each reason."""
+
+    address: str
+    reason: str
+
+
+PeerEvent = PeerUp | PeerDown | ForkProven | ClockSkew | Divergence | DialRefused
+"""What happens to a peer besides trading."""
+
+Event = Update | PeerEvent

@@ -17,7 +17,13 @@ from gossipbook.book.payload import (
     Instruction,
     encode_payload,
 )
-from gossipbook.errors import ClockError, GossipbookError, IdentityForked, OwnHeadUnconfirmed
+from gossipbook.errors import (
+    ClockError,
+    GossipbookError,
+    IdentityForked,
+    OwnHeadUnconfirmed,
+    WriteRolledBack,
+)
 from gossipbook.gossip.config import GossipConfig
 from gossipbook.identity import Keypair, short
 from gossipbook.log.clock import Instant, NetworkClock, hlc_milliseconds
@@ -71,6 +77,10 @@ class OwnLog:
     def submit(self, token: int, commands: tuple[Instruction, ...], now_us: int) -> None:
         assert 1 <= len(commands) <= MAX_COMMANDS, "submits are checked before they come here"
         self._queue[token] = _Queued(commands, now_us + self._config.confirm_timeout_us)
+
+    def is_queued(self, token: int) -> bool:
+        """Whether a submit still waits to be taken into an entry."""
+        return token in self._queue
 
     def withdraw(self, token: int) -> None:
         self._queue.pop(token, None)
@@ -146,7 +156,7 @@ class OwnLog:
 
     def failed(self, reason: str) -> list[Refusal]:
         """The write was rolled back: its submits are refused, and the seq is free."""
-        error = GossipbookError(f"the store could not write the order, nothing was sent: {reason}")
+        error = WriteRolledBack(f"the store could not write the order, nothing was sent: {reason}")
         return [(token, error) for token, _ in self.landed().submits]
 
     def saw_own_entries_elsewhere(self) -> None:

@@ -23,10 +23,9 @@ from typing import Any, NamedTuple
 from blake3 import blake3
 
 from gossipbook.book.commands import CancelOrder, Command, LimitOrder, MarketOrder, ReplaceOrder
-from gossipbook.book.payload import MAX_COMMANDS, Instruction, to_integers
+from gossipbook.book.payload import Instruction, to_instructions
 from gossipbook.errors import (
     GossipbookError,
-    InvalidCommand,
     NotAMember,
     NotConverged,
     UsageError,
@@ -62,9 +61,10 @@ from gossipbook.gossip.interface import (
 from gossipbook.gossip.own_log import unconfirmed_error
 from gossipbook.gossip.protocol import GossipProtocol
 from gossipbook.identity import Keypair, short
-from gossipbook.link_model import Link, LinkModel
+from gossipbook.link_model import NO_PARTITION, Link, LinkModel, Partition
 from gossipbook.log.verification import Verifier
 from gossipbook.merkle import hash_bytes
+from gossipbook.peer_view import hold_equal_books
 from gossipbook.randomness import SeededRandom
 from gossipbook.receipts import Receipt, make_receipts
 from gossipbook.replica import ReplicaSettings, Update
@@ -209,8 +209,7 @@ class Cluster:
         self._heap: list[tuple[int, int, int, int, int, Any]] = []
         self._serial = 0
         self._verifier = Verifier()
-        self._cut: frozenset[int] = frozenset()
-        self._cut_one_way = False
+        self._partition = NO_PARTITION
         self._pending: dict[tuple[int, int], PendingSubmit] = {}  # by (peer, token)
         self._next_submit = 1
         self._trace = blake3()
@@ -301,12 +300,12 @@ class Cluster:
             self._peer(index)
         group_source = ", ".join(map(str, sorted(members)))
         self._log(f"cluster.partition({{{group_source}}}, one_way={one_way})")
-        self._cut, self._cut_one_way = members, one_way
+        self._partition = Partition(members, one_way)
 
     def heal(self) -> None:
         """End the partition; without one, nothing happens."""
         self._log("cluster.heal()")
-        self._cut = frozenset()
+        self._partition = NO_PARTITION
 
     def set_link(self, link: Link) -> None:
         """Make every link like this from now on (those that stand are changed, too)."""
@@ -457,15 +456,12 @@ class Cluster:
 
     def is_cut(self, sender: int, receiver: int) -> bool:
         """Whether the partition keeps what ``sender`` sends from ``receiver``."""
-        inside = sender in self._cut
-        if inside == (receiver in self._cut):
-            return False
-        return inside or not self._cut_one_way
+        return self._partition.cuts(sender, receiver)
 
     @property
-    def partitioned(self) -> frozenset[int]:
+    def partitioned(self) -> frozenset[object]:
         """The group that is cut off at present."""
-        return self._cut
+        return self._partition.group
 
     def settle(self, index: int) -> None:
         """Bring a peer's books up to date."""
@@ -619,7 +615,7 @@ class Cluster:
         if not arrivals:
             counters.messages_lost += 1
             return
-        if self._cut and self.is_cut(peer.index, other.peer):
+        if self.is_cut(peer.index, other.peer):
             counters.messages_cut += 1
             return
         receiver = self.peers[other.peer]
@@ -716,13 +712,7 @@ class Cluster:
     def _submit(self, index: int, command: Command | Sequence[Command]) -> PendingSubmit:
         peer = self._peer(index)
         peer.running  # noqa: B018  (raises where the peer is down)
-        commands = list(command) if isinstance(command, list | tuple) else [command]
-        if not 1 <= len(commands) <= MAX_COMMANDS:
-            raise InvalidCommand(f"a list of {len(commands)} commands; give 1 to {MAX_COMMANDS}")
-        instructions = tuple(
-            to_integers(one, self.genesis, peer.peer_id)  # type: ignore[arg-type]
-            for one in commands
-        )
+        instructions = to_instructions(command, self.genesis, peer.peer_id)
         pending = PendingSubmit(peer, instructions)
         token = self._next_submit
         self._next_submit += 1
@@ -809,16 +799,7 @@ class Cluster:
     # ================================================================ convergence
 
     def _has_converged(self) -> bool:
-        peers = self.correct_peers
-        if not peers:
-            return True
-        if any(peer.running.own.in_flight or peer.running.own.queued_count for peer in peers):
-            return False
-        first = peers[0].frontier_root
-        if any(peer.frontier_root != first for peer in peers):
-            return False
-        roots = {peer.root for peer in peers}
-        return len(roots) == 1 and not any(peer.replica.needs_settling for peer in peers)
+        return hold_equal_books(self.correct_peers)
 
     # ================================================================ transcript
 

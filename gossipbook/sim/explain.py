@@ -18,7 +18,9 @@ def explain_differences(cluster: Cluster) -> str:
     peers = cluster.correct_peers
     lines = [f"  time {cluster.now:.3f} s, {len(peers)} correct peers are up"]
     if cluster.partitioned:
-        lines.append(f"  a partition is in force: {sorted(cluster.partitioned)} against the rest")
+        lines.append(
+            f"  a partition is in force: {sorted(cluster.partitioned, key=repr)} against the rest"
+        )
     lines += _frontier_differences(peers)
     lines += _book_differences(cluster, peers)
     for peer in peers:

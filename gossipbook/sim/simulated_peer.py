@@ -1,7 +1,8 @@
 """One peer of the simulated world: a protocol object, a store that can be lost, and a clock.
 
-The surface for users (``book``, ``trades``, ``commands``, ``order``) is that of a real peer. What
-only the simulator may touch (the store, the incarnation, the clock offset) stands below it.
+The surface for users (``book``, ``trades``, ``commands``, ``order``) is that of a real peer,
+``PeerView``. What only the simulator may touch (the store, the incarnation, the clock offset)
+stands beside it.
 """
 
 from __future__ import annotations
@@ -11,18 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gossipbook.book.commands import OrderId
-from gossipbook.book.events import OrderStatus, Trade
-from gossipbook.book.order_book import Book
-from gossipbook.book.reports import CommandRecord
 from gossipbook.errors import UsageError
 from gossipbook.gossip.interface import Event, LinkId
 from gossipbook.gossip.protocol import GossipProtocol, StoredState
-from gossipbook.gossip.statistics import GossipStatistics
 from gossipbook.identity import Keypair, PeerId, short
 from gossipbook.log.clock import Instant
 from gossipbook.log.entry import Entry
 from gossipbook.log.fork import ForkProof
+from gossipbook.peer_view import PeerView
 from gossipbook.replica import Replica, Update
 
 if TYPE_CHECKING:
@@ -70,7 +67,7 @@ class SimulatedStore:
         return StoredState(tuple(self.entries), tuple(self.proofs), self.clock_high_water)
 
 
-class SimulatedPeer:
+class SimulatedPeer(PeerView):
     """A peer in a ``Cluster``. Reading settles first, so what is read is up to date."""
 
     def __init__(self, cluster: Cluster, index: int, keypair: Keypair) -> None:
@@ -109,43 +106,6 @@ class SimulatedPeer:
     def alive(self) -> bool:
         return self.protocol is not None
 
-    @property
-    def root(self) -> bytes:
-        """One hash over all of this peer's markets."""
-        return self._settled().book_root()
-
-    @property
-    def frontier_root(self) -> bytes:
-        return self.replica.frontier.root()
-
-    @property
-    def entry_count(self) -> int:
-        return self.replica.entry_count
-
-    def book(self, market: str) -> Book:
-        return self._settled().book(market)
-
-    def trades(self, market: str) -> list[Trade]:
-        return self._settled().trades(market)
-
-    def commands(self, market: str) -> list[CommandRecord]:
-        """(command_id, command, outcome) in merge order."""
-        return self._settled().commands(market)
-
-    def order(self, order_id: OrderId) -> OrderStatus | None:
-        return self._settled().order(order_id)
-
-    def proofs(self) -> list[ForkProof]:
-        """The fork proofs held, sorted by author."""
-        return self.replica.proofs()
-
-    def peers(self) -> list[PeerId]:
-        """The peers it has links to."""
-        return self.running.linked_peers
-
-    def statistics(self) -> GossipStatistics:
-        return self.running.statistics
-
     # ---------------------------------------------------------------- what the simulator sees
 
     @property
@@ -154,10 +114,6 @@ class SimulatedPeer:
         if self.protocol is None:
             raise UsageError(f"peer {self.index} is down; restart({self.index}) starts it again")
         return self.protocol
-
-    @property
-    def replica(self) -> Replica:
-        return self.running.replica
 
     def now(self, now_us: int) -> Instant:
         return Instant(now_us, self._cluster.epoch_us + now_us + self.clock_offset_us)

@@ -838,7 +838,7 @@ class ScheduleRun:
     def _count(self, peer: SimulatedPeer) -> None:
         """Note what one life of a peer went through."""
         if peer.alive:
-            replica, statistics = peer.replica, peer.statistics()
+            replica, statistics = peer.replica, peer.running.statistics
             self.tally["undone"] += replica.undone_count
             self.tally["held back"] += replica.held_back_count
             self.tally["rebuilt"] += replica.rebuilt_count

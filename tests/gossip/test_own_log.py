@@ -3,7 +3,7 @@
 from twins.authors import GENESIS, START_MS, TestAuthor, at, buy
 
 from gossipbook.book.payload import MAX_COMMANDS, decode_payload
-from gossipbook.errors import ClockError, GossipbookError, IdentityForked, OwnHeadUnconfirmed
+from gossipbook.errors import ClockError, IdentityForked, OwnHeadUnconfirmed, WriteRolledBack
 from gossipbook.gossip.config import GossipConfig
 from gossipbook.gossip.own_log import InFlight, OwnLog
 from gossipbook.log.clock import Instant, NetworkClock, hlc_milliseconds
@@ -84,7 +84,7 @@ def test_a_rolled_back_write_refuses_its_submits_and_frees_the_seq() -> None:
     desk.own.submit(1, (buy(1),), 0)
     desk.take()
     ((token, error),) = desk.own.failed("disk full")
-    assert token == 1 and type(error) is GossipbookError and "disk full" in str(error)
+    assert token == 1 and type(error) is WriteRolledBack and "disk full" in str(error)
     desk.own.submit(2, (buy(2),), 0)
     assert desk.take().entry.seq == 0
 

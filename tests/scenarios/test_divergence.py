@@ -89,7 +89,7 @@ def test_nobody_reports_a_divergence_while_all_is_well() -> None:
     cluster.run_for(5)
     for index in range(4):
         assert events_of(cluster, index, gb.Divergence) == []
-        assert cluster.peers[index].statistics().audits == 0
+        assert cluster.peers[index].statistics().gossip.audits == 0
 
 
 def test_a_liars_claim_costs_one_audit_and_is_reported_as_its_claim() -> None:
@@ -104,7 +104,7 @@ def test_a_liars_claim_costs_one_audit_and_is_reported_as_its_claim() -> None:
         told = events_of(cluster, index, gb.Divergence)
         assert [event.status for event in told] == ["claimed", "unresolved"]
         assert {event.peer_id for event in told} == {liar.peer.peer_id}
-        assert cluster.peers[index].statistics().audits == 1
+        assert cluster.peers[index].statistics().gossip.audits == 1
         assert cluster.peers[index].replica.rebuilt_count == 0
     cluster.run_until_converged(10)
     check_all(cluster)

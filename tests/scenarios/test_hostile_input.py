@@ -139,7 +139,7 @@ def test_an_offence_costs_its_sender_the_link_and_nobody_else_anything(offence: 
     cluster.send_raw(CHEAT, link, frame)
     cluster.run_for(1)
     victim = cluster.peers[0]
-    assert victim.statistics().refused_messages == 1
+    assert victim.statistics().gossip.refused_messages == 1
     assert cluster.peers[CHEAT].peer_id not in victim.peers()
     reasons = [event.reason for event in victim.events if isinstance(event, gb.PeerDown)]
     assert len(reasons) == 1 and "broke a rule: " in reasons[0]
@@ -268,7 +268,7 @@ def test_a_payload_that_does_not_decode_is_kept_and_touches_no_market() -> None:
         cluster.send_raw(2, link, news(encode_run([entry])))
     cluster.run_for(2)
     for peer in cluster.correct_peers:
-        assert peer.statistics().refused_messages == 0
+        assert peer.statistics().gossip.refused_messages == 0
         assert peer.entry_count == 1
         assert peer.commands("ONE") == peer.commands("TWO") == []
     check_all(cluster)
@@ -301,7 +301,7 @@ def test_a_want_for_everything_many_times_over_is_cheap_to_refuse() -> None:
     assert 4_000_000 < sent[0] <= 5_000_000
     assert sum(sent) <= 2 * cluster.config.serve_bytes_per_s
     assert sent[-1] == 0
-    assert peer.statistics().throttled_requests <= 12
+    assert peer.statistics().gossip.throttled_requests <= 12
 
 
 def test_claims_of_endless_logs_fill_no_table() -> None:
@@ -356,7 +356,7 @@ def test_a_claimed_frontier_of_millions_does_not_start_a_walk_for_ever() -> None
     for _ in range(1_000):
         cluster.send_raw(2, link, lie)
     cluster.run_for(2)
-    victim = cluster.peers[0].statistics()
+    victim = cluster.peers[0].statistics().gossip
     assert victim.sent_count.get("Walk", 0) <= 3 * cluster.config.requests_per_s
     assert victim.throttled_requests > 0
     others_are_unaffected(cluster)

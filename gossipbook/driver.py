@@ -1,0 +1,430 @@
+"""The trio driver: it carries out what the protocol decides, and decides nothing itself.
+
+``gossip/interface.py`` numbers the driver's duties. The protocol object is called from one trio
+thread, one input at a time, and every call is synchronous; its outputs are carried out on the
+spot, in order. What takes time becomes work for a task, and comes back as an input::
+
+                     .-- timer task        TimerFired
+    handle(input) <--+-- writer task       Persisted, PersistFailed   one transaction after another
+         |           +-- a task per dial   LinkUp, DialFailed
+      outputs        +-- two per link      Received, LinkDown         reading, and writing a queue
+         v           '-- a task per bulk   Verified                   signatures in a worker thread
+     carry out
+
+Every queue is bounded. A link's outgoing queue drops pushes above 1 MiB (gossip brings their
+entries another way) and gives the link up above 16 MiB: its other end does not read. What waits
+for the store is bounded by what the replica holds in memory anyway. Listeners have buffers of their
+own (``subscriptions``).
+
+Cancellation. The tasks run shielded until ``close``: whoever uses the peer may be cancelled and
+still have something to submit. What waits for the store when the driver ends is written, and its
+submits answered: a submit that was taken is never left without a word.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from time import time
+
+import trio
+
+from gossipbook.book.payload import Instruction
+from gossipbook.errors import (
+    ConnectionLost,
+    GossipbookError,
+    PeerClosed,
+    RemoteError,
+    Unreachable,
+    WriteRolledBack,
+)
+from gossipbook.gossip.interface import (
+    Address,
+    Dial,
+    DialFailed,
+    DialRefused,
+    DropLink,
+    Emit,
+    Event,
+    Input,
+    Leave,
+    LinkDown,
+    LinkId,
+    LinkUp,
+    Output,
+    PeerEvent,
+    Persist,
+    Persisted,
+    PersistFailed,
+    Received,
+    Refused,
+    Send,
+    SetTimer,
+    Submit,
+    Submitted,
+    TimerFired,
+    Verified,
+    Verify,
+    Withdraw,
+)
+from gossipbook.gossip.protocol import GossipProtocol
+from gossipbook.log.clock import Instant
+from gossipbook.log.entry import Entry
+from gossipbook.log.verification import Verifier
+from gossipbook.replica import Update
+from gossipbook.storage.interface import OpenStore
+from gossipbook.subscriptions import Audience
+from gossipbook.transport.interface import Connection, Endpoint
+
+DROP_PUSHES_ABOVE_BYTES = 1024 * 1024
+GIVE_UP_ABOVE_BYTES = 16 * 1024 * 1024
+
+BULK_SIGNATURES = 16
+"""So many signatures and more are checked in a worker thread: 0.6 ms here would keep everybody
+else waiting, and handing the work over costs about 0.1 ms."""
+
+FAREWELL_S = 1.0
+"""How long a link that is being closed may take for what is still in its queue."""
+
+VIRTUAL_EPOCH_S = 1_767_225_600.0
+"""2026-01-01 UTC: where the wall clock starts under trio's MockClock."""
+
+
+def is_virtual_time() -> bool:
+    """Whether trio runs on a MockClock: then nothing may take real time, threads least of all."""
+    testing = sys.modules.get("trio.testing")
+    return testing is not None and isinstance(trio.lowlevel.current_clock(), testing.MockClock)
+
+
+def default_clock() -> Callable[[], float]:
+    """Seconds since 1970: the machine's, or in virtual time trio's since 2026."""
+    return (lambda: VIRTUAL_EPOCH_S + trio.current_time()) if is_virtual_time() else time
+
+
+@dataclass(slots=True, eq=False)
+class PendingSubmit:
+    """A submit that waits for its answer."""
+
+    answered: trio.Event = field(default_factory=trio.Event)
+    submitted: Submitted | None = None
+    error: GossipbookError | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Link:
+    """A connection, and what is still to be sent over it."""
+
+    connection: Connection
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    outgoing: deque[bytes] = field(default_factory=deque)
+    queued_bytes: int = 0
+    closing: bool = False
+    wake: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+
+
+class Driver:
+    """Runs one protocol object, between ``run`` and ``close``."""
+
+    def __init__(
+        self,
+        protocol: GossipProtocol,
+        *,
+        store: OpenStore,
+        endpoint: Endpoint | None,
+        clock: Callable[[], float],
+        verifier: Verifier,
+    ) -> None:
+        self.protocol = protocol
+        self.updates: Audience[Update] = Audience()
+        self.events: Audience[PeerEvent] = Audience()
+        self.queue_drops = 0
+        self.closed = False
+        self._store = store
+        self._endpoint = endpoint
+        self._clock = clock
+        self._verifier = verifier
+        self._threads = not is_virtual_time()
+        self._links: dict[LinkId, _Link] = {}
+        self._next_link = 1
+        self._next_submit = 1
+        self._submits: dict[int, PendingSubmit] = {}
+        self._writes: list[Persist] = []
+        self._writer = trio.lowlevel.ParkingLot()
+        self._timer = trio.CancelScope()
+        self._timer_s: float = inf
+        self._refusals: dict[Address, str] = {}
+        self._nursery: trio.Nursery | None = None
+        self._scope = trio.CancelScope(shield=True)
+        self._flushing: dict[_Link, None] = {}  # dropped, with something left to send
+        self._written = trio.Event()
+
+    # ---------------------------------------------------------------- for the peer
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until ``close``. Nobody else's cancellation stops it: who uses it may have
+        something left to submit when cancelled."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as self._nursery:
+                    self._nursery.start_soon(self._run_timer)
+                    self._nursery.start_soon(self._run_writer)
+                    if self._endpoint is not None:
+                        self._nursery.start_soon(self._accept, self._endpoint)
+                    self._carry_out(self.protocol.start(self.now()))
+                    task_status.started()
+        finally:
+            self._written.set()
+
+    async def close(self, *, orderly: bool) -> None:
+        """Stop; ``orderly`` says goodbye to everybody first, which takes a second at most.
+
+        Whatever was handed to the store is written. Not to be cancelled: shield it.
+        """
+        if orderly:
+            self.give(Leave())
+            with trio.move_on_after(FAREWELL_S):
+                while self._flushing:
+                    await trio.sleep(0.005)
+        self.settle()
+        self.closed = True
+        self._writer.unpark_all()
+        await self._written.wait()
+        self._scope.cancel()
+        self.updates.end()
+        self.events.end()
+        for pending in self._submits.values():
+            pending.error = PeerClosed("the peer was closed before it signed the order")
+            pending.answered.set()
+        self._submits.clear()
+
+    def give(self, what: Input) -> None:
+        """Hand the protocol an input, and carry out what comes of it."""
+        if not self.closed or type(what) in (Persisted, PersistFailed):
+            self._carry_out(self.protocol.handle(what, self.now()))
+
+    def settle(self) -> None:
+        """Bring the books up to date because somebody is about to read them."""
+        if not self.closed:
+            self._carry_out(self.protocol.settle_now(self.now()))
+
+    def now(self) -> Instant:
+        """Trio's clock for timers, the wall clock for entries; both in microseconds."""
+        return Instant(round(trio.current_time() * 1e6), round(self._clock() * 1e6))
+
+    async def submit(self, instructions: tuple[Instruction, ...]) -> Submitted:
+        """Have commands signed and stored. Cancelled means not submitted: a submit that was taken
+        into an entry waits for the store, and returns."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self.closed:
+            raise PeerClosed("this peer is closed; submit inside its `async with` block")
+        token = self._next_submit
+        self._next_submit += 1
+        pending = self._submits[token] = PendingSubmit()
+        self.give(Submit(token, instructions))
+        try:
+            await pending.answered.wait()
+        except trio.Cancelled:
+            if self.protocol.own.is_queued(token):
+                self.give(Withdraw(token))
+                del self._submits[token]
+                raise
+            with trio.CancelScope(shield=True):
+                await pending.answered.wait()
+            if pending.submitted is None:
+                raise  # nothing was submitted after all
+        if pending.error is not None:
+            raise pending.error
+        assert pending.submitted is not None
+        return pending.submitted
+
+    # ---------------------------------------------------------------- outputs
+
+    def _carry_out(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            kind = type(output)
+            if kind is Send:
+                self._send(output)  # type: ignore[arg-type]
+            elif kind is SetTimer:
+                self._set_timer(output.at_us)  # type: ignore[union-attr]
+            else:
+                self._carry_out_rarer(output)
+
+    def _carry_out_rarer(self, output: Output) -> None:
+        assert self._nursery is not None
+        match output:
+            case Verify():
+                self._verify(output)
+            case Persist():
+                self._writes.append(output)
+                self._writer.unpark_all()
+            case Emit(event):
+                self._emit(event)
+            case Submitted(token):
+                pending = self._submits.pop(token, None)
+                if pending is not None:
+                    pending.submitted = output
+                    pending.answered.set()
+            case Refused(token, error):
+                pending = self._submits.pop(token, None)
+                if pending is not None:
+                    pending.error = error
+                    pending.answered.set()
+            case Dial():
+                self._nursery.start_soon(self._dial, output)
+            case DropLink(link):
+                self._drop(link)
+            case _:
+                raise AssertionError(f"the driver does not know {output!r}")
+
+    def _send(self, send: Send) -> None:
+        link = self._links.get(send.link)
+        if link is None or link.closing:
+            return
+        if send.droppable and link.queued_bytes > DROP_PUSHES_ABOVE_BYTES:
+            self.queue_drops += 1
+            return
+        link.outgoing.append(send.data)
+        link.queued_bytes += len(send.data)
+        if link.queued_bytes > GIVE_UP_ABOVE_BYTES:
+            link.scope.cancel()  # LinkDown follows
+        link.wake.unpark_all()
+
+    def _drop(self, link_id: LinkId) -> None:
+        link = self._links.pop(link_id, None)
+        if link is not None:
+            link.closing = True
+            self._flushing[link] = None
+            link.scope.deadline = trio.current_time() + FAREWELL_S
+            link.wake.unpark_all()
+
+    def _set_timer(self, at_us: int) -> None:
+        self._timer_s = at_us / 1e6
+        self._timer.deadline = self._timer_s
+
+    def _emit(self, event: Event) -> None:
+        if isinstance(event, Update):
+            self.updates.publish(event)
+        else:
+            self.events.publish(event)
+
+    def _verify(self, verify: Verify) -> None:
+        assert self._nursery is not None
+        if self._threads and len(verify.entries) >= BULK_SIGNATURES:
+            self._nursery.start_soon(self._verify_in_thread, verify)
+        else:
+            self.give(Verified(verify.token, self._verifier.check(verify.entries)))
+
+    # ---------------------------------------------------------------- tasks
+
+    async def _run_timer(self) -> None:
+        while True:
+            with trio.CancelScope(deadline=self._timer_s) as self._timer:
+                await trio.sleep_forever()
+            if trio.current_time() >= self._timer_s:
+                self._timer_s = inf
+                self.give(TimerFired())
+
+    async def _run_writer(self) -> None:
+        """Write what waits, in one transaction, and then what came meanwhile."""
+        while True:
+            while self._writes:
+                writes, self._writes = self._writes, []
+                failure = await self._write(writes)
+                for write in writes:
+                    if failure is None:
+                        self.give(Persisted(write.token))
+                    else:
+                        self.give(PersistFailed(write.token, failure))
+            if self.closed:
+                self._written.set()
+                return
+            await self._writer.park()
+
+    async def _write(self, writes: Sequence[Persist]) -> str | None:
+        """One transaction; why it failed, or None."""
+        entries: list[Entry] = [entry for write in writes for entry in write.entries]
+        proofs = [proof for write in writes for proof in write.proofs]
+        try:
+            await self._store.write(entries, proofs, max(w.clock_high_water for w in writes))
+        except WriteRolledBack as error:
+            return str(error)
+        return None
+
+    async def _verify_in_thread(self, verify: Verify) -> None:
+        check = self._verifier.check
+        verified = await trio.to_thread.run_sync(check, verify.entries, abandon_on_cancel=True)
+        self.give(Verified(verify.token, verified))
+
+    async def _accept(self, endpoint: Endpoint) -> None:
+        assert self._nursery is not None
+        while True:
+            connection = await endpoint.accept()
+            self._nursery.start_soon(self._run_link, connection, connection.address, False)
+
+    async def _dial(self, dial: Dial) -> None:
+        connection: Connection | None = None
+        if self._endpoint is not None:
+            try:
+                with trio.move_on_after(self.protocol.config.dial_timeout_us / 1e6):
+                    connection = await self._endpoint.dial(dial.address, dial.expected)
+            except Unreachable:
+                pass
+            except RemoteError as error:
+                self._tell_refusal(dial.address, str(error))
+        if connection is None:
+            self.give(DialFailed(dial.address))
+        else:
+            self._refusals.pop(dial.address, None)
+            await self._run_link(connection, dial.address, True)
+
+    def _tell_refusal(self, address: Address, reason: str) -> None:
+        if self._refusals.get(address) != reason:
+            self._refusals[address] = reason
+            self.events.publish(DialRefused(address.decode(errors="replace"), reason))
+
+    async def _run_link(
+        self, connection: Connection, address: Address | None, dialled: bool
+    ) -> None:
+        """One link, from its first frame to its last."""
+        link_id = self._next_link
+        self._next_link += 1
+        link = self._links[link_id] = _Link(connection)
+        self.give(LinkUp(link_id, connection.peer_id, address, dialled))
+        try:
+            with link.scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._receive_frames, link_id, link, nursery.cancel_scope)
+                    await self._send_frames(link)
+                    nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL_S):
+                await connection.aclose()
+            self._flushing.pop(link, None)
+        if self._links.pop(link_id, None) is not None:
+            self.give(LinkDown(link_id))
+
+    async def _send_frames(self, link: _Link) -> None:
+        """Send what is queued, all that waits at once, until the link is to be closed."""
+        try:
+            while True:
+                while link.outgoing:
+                    frames = list(link.outgoing)
+                    link.outgoing.clear()
+                    await link.connection.send(frames)
+                    link.queued_bytes -= sum(map(len, frames))
+                if link.closing:
+                    return
+                await link.wake.park()
+        except ConnectionLost:
+            pass
+
+    async def _receive_frames(self, link_id: LinkId, link: _Link, scope: trio.CancelScope) -> None:
+        try:
+            while not link.closing:
+                for frame in await link.connection.receive():
+                    self.give(Received(link_id, frame))
+        except (ConnectionLost, RemoteError):
+            scope.cancel()

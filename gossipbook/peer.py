@@ -1,0 +1,274 @@
+"""A peer on trio: open it, submit to it, read from it, listen to it.
+
+This is the surface that applications use. ``open_peer`` puts together a protocol object, a store
+and a transport, and a ``Driver`` that runs them; ``Peer`` translates between what users write
+(commands with Decimals, ``async for``) and what the driver does. No rule of the protocol and no
+task is here.
+
+    open_peer --- store and transport open --- driver runs --- body --- goodbye --- closed
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import overload
+
+import trio
+
+from gossipbook.book.commands import Command
+from gossipbook.book.payload import to_instructions
+from gossipbook.driver import Driver, default_clock
+from gossipbook.errors import NotAMember, PeerClosed, UsageError
+from gossipbook.genesis import Genesis
+from gossipbook.gossip.config import GossipConfig
+from gossipbook.gossip.interface import Address, PeerEvent, PeerUp
+from gossipbook.gossip.protocol import GossipProtocol
+from gossipbook.identity import Keypair, PeerId, short
+from gossipbook.log.verification import Verifier
+from gossipbook.peer_view import PeerView, hold_equal_books
+from gossipbook.randomness import SeededRandom
+from gossipbook.receipts import Receipt, make_receipts
+from gossipbook.replica import Replica, ReplicaSettings, Update
+from gossipbook.storage.interface import Store
+from gossipbook.storage.memory import MemoryStore
+from gossipbook.subscriptions import Subscription
+from gossipbook.transport.interface import Transport
+
+POLL_S = 0.02
+
+
+@asynccontextmanager
+async def open_peer(
+    genesis: Genesis,
+    keypair: Keypair,
+    *,
+    transport: Transport | None = None,
+    bootstrap: Iterable[str] = (),
+    store: Store | str | os.PathLike[str] | None = None,
+    alone: bool = False,
+    clock: Callable[[], float] | None = None,
+    config: GossipConfig | None = None,
+    settings: ReplicaSettings | None = None,
+    seed: int | None = None,
+    verifier: Verifier | None = None,
+) -> AsyncIterator[Peer]:
+    """A running peer, for the length of the ``async with`` block.
+
+    ``transport`` connects it to others (``MemoryNetwork.transport``); without one it is on its
+    own. ``bootstrap`` names addresses to dial; peers tell each other of more. ``store`` keeps its
+    logs; without one they are in memory and end with the block. With a bootstrap address,
+    ``submit`` waits until somebody has confirmed how long this key's log is; ``alone=True`` goes
+    ahead without, for a key that nobody else has seen. ``clock`` gives seconds since 1970 (the
+    machine's; under trio's MockClock it follows trio's). ``seed`` fixes what is left to chance,
+    for tests. ``verifier`` may be shared by peers of one process, so that each signature is
+    checked once for all of them.
+
+    At the end of the block the peer says goodbye and closes, within about a second. An exception
+    in the body arrives as itself; then, and when cancelled, the peer closes without goodbye. The
+    peer runs until the body has ended, so a body that is cancelled may still submit inside a
+    shielded scope (to cancel its orders, say). What was submitted is in the store either way.
+
+    Raises NotAMember, StoreError, and UsageError for arguments that do not fit together.
+    """
+    _check_types(genesis, keypair)
+    if not genesis.is_member(keypair.peer_id):
+        raise NotAMember(
+            f"{short(keypair.peer_id)} is not a member of {genesis.name!r}; open the peer with a "
+            "member's key, or make a genesis that lists this one"
+        )
+    addresses = _addresses(bootstrap)
+    if addresses and transport is None:
+        raise UsageError("bootstrap addresses need a transport to dial them with; pass transport=")
+    failure: BaseException | None = None
+    async with AsyncExitStack() as stack:
+        opened = await stack.enter_async_context(_store(store).open(genesis, keypair.peer_id))
+        endpoint = None
+        if transport is not None:
+            endpoint = await stack.enter_async_context(transport.open(genesis, keypair))
+        protocol = GossipProtocol(
+            genesis,
+            keypair,
+            random=SeededRandom(secrets.token_bytes(32) if seed is None else seed),
+            bootstrap=addresses,
+            stored=opened.stored,
+            alone=alone,
+            config=config,
+            settings=settings,
+        )
+        driver = Driver(
+            protocol,
+            store=opened,
+            endpoint=endpoint,
+            clock=clock or default_clock(),
+            verifier=verifier or Verifier(),
+        )
+        async with trio.open_nursery() as nursery:
+            await nursery.start(driver.run)
+            try:
+                yield Peer(driver, keypair.peer_id, None if endpoint is None else endpoint.address)
+            except BaseException as error:  # passed on below, outside the nursery: as itself
+                failure = error
+            with trio.CancelScope(shield=True):
+                await driver.close(orderly=failure is None)
+    if failure is not None:
+        raise failure
+
+
+class Peer(PeerView):
+    """A peer that runs. ``open_peer`` makes it; reading goes on working after it is closed."""
+
+    def __init__(self, driver: Driver, peer_id: PeerId, address: Address | None) -> None:
+        self._driver = driver
+        self.peer_id = peer_id
+        self.address = None if address is None else address.decode()
+        """Where others can dial this peer; None without a transport."""
+
+    def __repr__(self) -> str:
+        state = "closed" if self._driver.closed else f"{len(self.peers())} links"
+        return f"<Peer {short(self.peer_id)}, {self.entry_count} entries, {state}>"
+
+    @overload
+    async def submit(self, command: Command) -> Receipt: ...
+
+    @overload
+    async def submit(self, command: Sequence[Command]) -> list[Receipt]: ...
+
+    async def submit(self, command: Command | Sequence[Command]) -> Receipt | list[Receipt]:
+        """Place, cancel or replace orders: one command, or a list of up to 256.
+
+        Returns when the store holds it: a receipt, or one per command. A list is one entry, all or
+        nothing, in this order. Submits that arrive while another is being written share an entry.
+        What the book makes of a command, ``order`` and ``commands`` tell: a cancel that comes too
+        late is no error here.
+
+        Raises UsageError for what no state of the book could make right (InvalidCommand,
+        UnknownMarket); OwnHeadUnconfirmed where nobody confirms within 5 s how long our log is;
+        ClockError, IdentityForked, StoreError; PeerClosed. Nothing is submitted then.
+
+        Cancelled means not submitted: once the commands are in an entry, the call goes on until the
+        store has answered, and returns the receipt.
+        """
+        genesis = self.genesis
+        instructions = to_instructions(command, genesis, self.peer_id)
+        submitted = await self._driver.submit(instructions)
+        receipts = make_receipts(
+            instructions,
+            genesis,
+            self.peer_id,
+            entry_id=submitted.entry_id,
+            seq=submitted.seq,
+            first_index=submitted.first_index,
+            seen_by=self.running.seen_by,
+        )
+        return receipts if isinstance(command, list | tuple) else receipts[0]
+
+    @asynccontextmanager
+    async def subscribe(
+        self, market: str | None = None, *, buffer: int = 256
+    ) -> AsyncIterator[Subscription[Update]]:
+        """The history of a market (or of all), then every change to it, without a gap.
+
+        ``async for update in updates``: first one Update from position 0 for each market, taken
+        before the body runs; then net changes: truncate your copy of the events at
+        ``update.position``, or take back ``update.undone`` and append ``update.events``. A trade in
+        ``undone`` is busted. Iteration ends when the peer is closed. A reader more than ``buffer``
+        updates behind gets the ones it still has, then SubscriberLagged.
+
+        Raises UnknownMarket, PeerClosed. Cancelling leaves nothing behind.
+        """
+        if market is not None:
+            self.genesis.market_index(market)
+        await trio.lowlevel.checkpoint()
+        self._require_open()
+        replica = self._settled()
+        replica.watched = True
+        snapshot = [one for one in replica.snapshot() if market in (None, one.market)]
+        wants = None if market is None else lambda update: update.market == market
+        subscription = Subscription(buffer, snapshot, wants)
+        audience = self._driver.updates
+        audience.add(subscription)
+        try:
+            yield subscription
+        finally:
+            audience.remove(subscription)
+            replica.watched = len(audience) > 0
+
+    @asynccontextmanager
+    async def events(self, *, buffer: int = 256) -> AsyncIterator[Subscription[PeerEvent]]:
+        """What happens to this peer besides trading, from now on: PeerUp (first one for each peer
+        linked already), PeerDown, ForkProven, ClockSkew, Divergence, DialRefused.
+
+        Ends, lags and is cancelled as ``subscribe``. Raises PeerClosed.
+        """
+        await trio.lowlevel.checkpoint()
+        self._require_open()
+        linked = [PeerUp(peer_id) for peer_id in self.peers()]
+        subscription: Subscription[PeerEvent] = Subscription(buffer, linked)
+        audience = self._driver.events
+        audience.add(subscription)
+        try:
+            yield subscription
+        finally:
+            audience.remove(subscription)
+
+    @property
+    def running(self) -> GossipProtocol:
+        """The protocol object, for who looks inside. Give it no inputs."""
+        return self._driver.protocol
+
+    def _settled(self) -> Replica:
+        self._driver.settle()
+        return self._driver.protocol.replica
+
+    def _queue_drops(self) -> int:
+        return self._driver.queue_drops
+
+    def _require_open(self) -> None:
+        if self._driver.closed:
+            raise PeerClosed("this peer is closed; its `async with` block has ended")
+
+
+async def wait_until_equal(peers: Iterable[Peer]) -> None:
+    """Return when all these peers hold the same entries and the same books.
+
+    Without a timeout it may wait for ever (a peer that is cut off): bring one, such as
+    ``with trio.fail_after(10)``. Cancelling it changes nothing.
+    """
+    waiting = list(peers)
+    while not hold_equal_books(waiting):
+        await trio.sleep(POLL_S)
+    await trio.lowlevel.checkpoint()
+
+
+def _store(store: Store | str | os.PathLike[str] | None) -> Store:
+    if store is None:
+        return MemoryStore()
+    if isinstance(store, str | os.PathLike):
+        raise UsageError(
+            f"store={os.fspath(store)!r}: stores on disk do not exist yet; pass a MemoryStore(), "
+            "which keeps the logs as long as this process lives"
+        )
+    return store
+
+
+def _addresses(bootstrap: Iterable[str]) -> list[Address]:
+    if isinstance(bootstrap, str):
+        raise UsageError(f"bootstrap={bootstrap!r}; give a list of addresses: [{bootstrap!r}]")
+    addresses = list(bootstrap)
+    for address in addresses:
+        if not isinstance(address, str) or not address:
+            raise UsageError(f"bootstrap address {address!r}; give text, such as peer.address")
+    return [address.encode() for address in addresses]
+
+
+def _check_types(genesis: object, keypair: object) -> None:
+    if not isinstance(genesis, Genesis):
+        raise UsageError(f"open_peer({genesis!r}, ...): the first argument is a Genesis")
+    if not isinstance(keypair, Keypair):
+        raise UsageError(
+            f"open_peer(genesis, {type(keypair).__name__}): the second argument is a Keypair, "
+            "such as Keypair.generate()"
+        )
