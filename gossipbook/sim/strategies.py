@@ -614,10 +614,12 @@ class ScheduleRun:
     own log in what was left: entries from there on may be gone for good.
     """
 
+    cluster_type: ClassVar[type[Cluster]] = Cluster
+
     def __init__(self, schedule: Schedule, genesis: Genesis, seed: int) -> None:
         self.schedule = schedule
         self.genesis = genesis
-        self.cluster = Cluster(
+        self.cluster = self.cluster_type(
             genesis,
             peers=schedule.peers,
             seed=seed,
@@ -872,10 +874,13 @@ class ClusterMachine(RuleBasedStateMachine):
     seed: ClassVar[int] = 0
     deadline: ClassVar[float] = 120.0
     """Simulated seconds in which the cluster has to converge in the end."""
+    cluster_type: ClassVar[type[Cluster]] = Cluster
 
     def __init__(self) -> None:
         super().__init__()
-        self.cluster = Cluster(self.genesis, peers=self.peer_count, seed=self.seed, link=self.link)
+        self.cluster = self.cluster_type(
+            self.genesis, peers=self.peer_count, seed=self.seed, link=self.link
+        )
         self.cluster.run_for(0.5)
         self.receipts: list[Receipt] = []
         """The orders placed so far, by all peers."""
