@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test check bench soak setup clean
+.PHONY: help demo test check bench docs soak setup clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## peers that trade through a partition, a crash and a cheat, and end up equal
-	@$(BIN)/gossipbook simulate
+	@$(BIN)/gossipbook demo
 
 test: $(STAMP)  ## all tests (two processes; a few minutes)
 	$(BIN)/python -m pytest -q -n 2
@@ -40,6 +40,14 @@ check: $(STAMP)  ## ruff, mypy --strict and the import contract
 
 bench: $(STAMP)  ## a small form of every benchmark
 	$(BIN)/python -m bench --small
+
+docs: $(VENV)/.docs-installed  ## the documentation with API reference, in docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+$(VENV)/.docs-installed: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
 
 soak: $(STAMP)  ## fault schedules by the hour; resumable (SOAK_HOURS=1)
 	$(BIN)/python -m tests.soak --hours $(or $(SOAK_HOURS),1)

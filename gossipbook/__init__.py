@@ -45,6 +45,7 @@ from gossipbook.errors import (
     UnknownMarket,
     UsageError,
     WriteRolledBack,
+    WriteUndecided,
     WrongNetwork,
 )
 from gossipbook.genesis import Genesis, Market
@@ -67,6 +68,7 @@ from gossipbook.peer_view import PeerStatistics
 from gossipbook.receipts import Receipt
 from gossipbook.replica import ReplicaSettings, Update
 from gossipbook.storage.memory import MemoryStore
+from gossipbook.storage.sqlite import SqliteStore
 from gossipbook.subscriptions import Subscription
 from gossipbook.transport.memory import MemoryNetwork, MemoryTransport
 
@@ -121,6 +123,7 @@ __all__ = [
     "ReplaceOrder",
     "Replaced",
     "ReplicaSettings",
+    "SqliteStore",
     "StoreError",
     "SubscriberLagged",
     "Subscription",
@@ -130,6 +133,7 @@ __all__ = [
     "UsageError",
     "Verifier",
     "WriteRolledBack",
+    "WriteUndecided",
     "WrongNetwork",
     "open_peer",
     "sim",

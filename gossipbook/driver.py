@@ -23,16 +23,15 @@ submits answered: a submit that was taken is never left without a word.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from time import time
 
 import trio
 
 from gossipbook.book.payload import Instruction
+from gossipbook.clocks import is_virtual_time
 from gossipbook.errors import (
     ConnectionLost,
     GossipbookError,
@@ -40,6 +39,7 @@ from gossipbook.errors import (
     RemoteError,
     Unreachable,
     WriteRolledBack,
+    WriteUndecided,
 )
 from gossipbook.gossip.interface import (
     Address,
@@ -59,6 +59,7 @@ from gossipbook.gossip.interface import (
     Persist,
     Persisted,
     PersistFailed,
+    PersistUndecided,
     Received,
     Refused,
     Send,
@@ -86,22 +87,11 @@ BULK_SIGNATURES = 16
 """So many signatures and more are checked in a worker thread: 0.6 ms here would keep everybody
 else waiting, and handing the work over costs about 0.1 ms."""
 
+LOOK_AGAIN_S = 1.0
+"""How often a store that could not tell what came of a write is asked again."""
+
 FAREWELL_S = 1.0
 """How long a link that is being closed may take for what is still in its queue."""
-
-VIRTUAL_EPOCH_S = 1_767_225_600.0
-"""2026-01-01 UTC: where the wall clock starts under trio's MockClock."""
-
-
-def is_virtual_time() -> bool:
-    """Whether trio runs on a MockClock: then nothing may take real time, threads least of all."""
-    testing = sys.modules.get("trio.testing")
-    return testing is not None and isinstance(trio.lowlevel.current_clock(), testing.MockClock)
-
-
-def default_clock() -> Callable[[], float]:
-    """Seconds since 1970: the machine's, or in virtual time trio's since 2026."""
-    return (lambda: VIRTUAL_EPOCH_S + trio.current_time()) if is_virtual_time() else time
 
 
 @dataclass(slots=True, eq=False)
@@ -141,6 +131,7 @@ class Driver:
         self.updates: Audience[Update] = Audience()
         self.events: Audience[PeerEvent] = Audience()
         self.queue_drops = 0
+        self.damage = store.stored.damage
         self.closed = False
         self._store = store
         self._endpoint = endpoint
@@ -202,7 +193,7 @@ class Driver:
 
     def give(self, what: Input) -> None:
         """Hand the protocol an input, and carry out what comes of it."""
-        if not self.closed or type(what) in (Persisted, PersistFailed):
+        if not self.closed or type(what) in (Persisted, PersistFailed, PersistUndecided):
             self._carry_out(self.protocol.handle(what, self.now()))
 
     def settle(self) -> None:
@@ -333,11 +324,12 @@ class Driver:
             while self._writes:
                 writes, self._writes = self._writes, []
                 failure = await self._write(writes)
-                for write in writes:
-                    if failure is None:
+                if failure is None:
+                    for write in writes:
                         self.give(Persisted(write.token))
-                    else:
-                        self.give(PersistFailed(write.token, failure))
+                else:
+                    self._writes.clear()
+                    self.give(PersistFailed(writes[0].token, failure))
             if self.closed:
                 self._written.set()
                 return
@@ -347,11 +339,26 @@ class Driver:
         """One transaction; why it failed, or None."""
         entries: list[Entry] = [entry for write in writes for entry in write.entries]
         proofs = [proof for write in writes for proof in write.proofs]
+        peers = [peer for write in writes for peer in write.peers]
+        clock = max(write.clock_high_water for write in writes)
         try:
-            await self._store.write(entries, proofs, max(w.clock_high_water for w in writes))
+            await self._store.write(entries, proofs, clock, peers)
         except WriteRolledBack as error:
             return str(error)
+        except WriteUndecided as error:
+            self.give(PersistUndecided(writes[0].token, str(error)))
+            return await self._find_out(entries, str(error))
         return None
+
+    async def _find_out(self, entries: Sequence[Entry], reason: str) -> str | None:
+        """Read the store again until it tells whether a write stands; why it failed, or None."""
+        while not self.closed:
+            await trio.sleep(LOOK_AGAIN_S)
+            try:
+                return None if await self._store.was_written(entries) else reason
+            except WriteUndecided as error:
+                reason = str(error)
+        return reason  # the next start will look
 
     async def _verify_in_thread(self, verify: Verify) -> None:
         check = self._verifier.check

@@ -10,7 +10,7 @@ stands directly under `GossipbookError`. This module holds names and no behaviou
                                 PeerClosed
       RemoteError               EncodingError, InvalidEntry, BadSignature, ProtocolViolation,
                                 WrongNetwork
-      StoreError                WriteRolledBack
+      StoreError                WriteRolledBack, WriteUndecided
       IdentityForked, ClockError, OwnHeadUnconfirmed, SubscriberLagged, NotConverged
       ConnectionLost, Unreachable
 """
@@ -37,6 +37,7 @@ __all__ = [
     "Unreachable",
     "UsageError",
     "WriteRolledBack",
+    "WriteUndecided",
     "WrongNetwork",
 ]
 
@@ -95,6 +96,13 @@ class StoreError(GossipbookError):
 
 class WriteRolledBack(StoreError):
     """A write failed, and nothing of it is in the store."""
+
+
+class WriteUndecided(StoreError):
+    """A write failed in a way that only the disk can tell what came of it, and it cannot be read.
+
+    The store is read again until it can be; nothing more is signed before that.
+    """
 
 
 class ConnectionLost(GossipbookError):

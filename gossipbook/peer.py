@@ -20,7 +20,8 @@ import trio
 
 from gossipbook.book.commands import Command
 from gossipbook.book.payload import to_instructions
-from gossipbook.driver import Driver, default_clock
+from gossipbook.clocks import default_clock
+from gossipbook.driver import Driver
 from gossipbook.errors import NotAMember, PeerClosed, UsageError
 from gossipbook.genesis import Genesis
 from gossipbook.gossip.config import GossipConfig
@@ -34,6 +35,7 @@ from gossipbook.receipts import Receipt, make_receipts
 from gossipbook.replica import Replica, ReplicaSettings, Update
 from gossipbook.storage.interface import Store
 from gossipbook.storage.memory import MemoryStore
+from gossipbook.storage.sqlite import SqliteStore
 from gossipbook.subscriptions import Subscription
 from gossipbook.transport.interface import Transport
 
@@ -59,7 +61,8 @@ async def open_peer(
 
     ``transport`` connects it to others (``MemoryNetwork.transport``); without one it is on its
     own. ``bootstrap`` names addresses to dial; peers tell each other of more. ``store`` keeps its
-    logs; without one they are in memory and end with the block. With a bootstrap address,
+    logs: the path of a file, or a store; without one they are in memory and end with the block.
+    With a bootstrap address,
     ``submit`` waits until somebody has confirmed how long this key's log is; ``alone=True`` goes
     ahead without, for a key that nobody else has seen. ``clock`` gives seconds since 1970 (the
     machine's; under trio's MockClock it follows trio's). ``seed`` fixes what is left to chance,
@@ -125,6 +128,12 @@ class Peer(PeerView):
         self.peer_id = peer_id
         self.address = None if address is None else address.decode()
         """Where others can dial this peer; None without a transport."""
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """What was found damaged in the store when it was opened, in words. Others' entries come
+        back from peers; where our own log is damaged, ``submit`` waits until peers gave it back."""
+        return tuple(self._driver.damage)
 
     def __repr__(self) -> str:
         state = "closed" if self._driver.closed else f"{len(self.peers())} links"
@@ -246,12 +255,7 @@ async def wait_until_equal(peers: Iterable[Peer]) -> None:
 def _store(store: Store | str | os.PathLike[str] | None) -> Store:
     if store is None:
         return MemoryStore()
-    if isinstance(store, str | os.PathLike):
-        raise UsageError(
-            f"store={os.fspath(store)!r}: stores on disk do not exist yet; pass a MemoryStore(), "
-            "which keeps the logs as long as this process lives"
-        )
-    return store
+    return SqliteStore(store) if isinstance(store, str | os.PathLike) else store
 
 
 def _addresses(bootstrap: Iterable[str]) -> list[Address]:

@@ -74,6 +74,8 @@ class GossipConfig:
     # Storing, settling, confirming, auditing
     persist_us: int = 50_000
     """How long others' entries gather before they are written; our own are written at once."""
+    persist_retry_us: int = 1_000_000
+    """When to write others' entries again after a write failed; our own submits try at once."""
     settle_us: int = 5_000
     """How long after a change the books settle by themselves, where somebody subscribed."""
     settle_unwatched_us: int = 100_000

@@ -4,9 +4,10 @@ The driver's duties (``peer.py`` with trio, ``sim/cluster.py`` with a heap of ev
 
 1. Call ``handle(input, now)`` with one input at a time, never from two tasks at once.
 2. Carry out the outputs in the order in which they stand.
-3. ``Persist``: write the entries, proofs and clock to the store in one transaction, then answer
-   with ``Persisted`` or ``PersistFailed`` with the same token. Own entries have not been sent to
-   anybody before that answer.
+3. ``Persist``: write the entries, proofs and clock to the store in one transaction, in the order
+   of the tokens, then answer with ``Persisted``. If a write fails, forget all that were handed
+   over after it, and answer once with ``PersistFailed`` for the first; where nobody can tell for
+   now, with ``PersistUndecided`` first. Own entries have been sent to nobody before that answer.
 4. ``Verify``: check the signatures, answer with ``Verified``. Any order, any time.
 5. ``Send``: queue the bytes on the link. A full queue drops frames whose ``droppable`` is set
    and counts them; the protocol repairs the loss. It never waits.
@@ -81,7 +82,17 @@ class Persisted(NamedTuple):
 
 
 class PersistFailed(NamedTuple):
-    """The write was rolled back cleanly: nothing of it is in the store."""
+    """The write was rolled back cleanly: nothing of it is in the store, nor of any later one."""
+
+    token: int
+    reason: str
+
+
+class PersistUndecided(NamedTuple):
+    """The write failed, and it cannot be found out for now whether it is in the store.
+
+    ``Persisted`` or ``PersistFailed`` follows when it can.
+    """
 
     token: int
     reason: str
@@ -108,6 +119,7 @@ Input = (
     | Withdraw
     | Persisted
     | PersistFailed
+    | PersistUndecided
     | Verified
     | Leave
 )
@@ -120,6 +132,8 @@ class Persist(NamedTuple):
     entries: tuple[Entry, ...]
     proofs: tuple[ForkProof, ...]
     clock_high_water: int
+    peers: tuple[tuple[PeerId, Address], ...] = ()
+    """Peers we had links to, and where they say they can be dialled."""
 
 
 class Verify(NamedTuple):

@@ -23,6 +23,7 @@ from gossipbook.errors import (
     IdentityForked,
     OwnHeadUnconfirmed,
     WriteRolledBack,
+    WriteUndecided,
 )
 from gossipbook.gossip.config import GossipConfig
 from gossipbook.identity import Keypair, short
@@ -59,6 +60,7 @@ class OwnLog:
         config: GossipConfig,
         *,
         confirmed: bool,
+        damaged: bool = False,
     ) -> None:
         self._keypair = keypair
         self._replica = replica
@@ -68,6 +70,8 @@ class OwnLog:
         self.in_flight: InFlight | None = None
         self.confirmed = confirmed
         self.forked = False
+        self._damaged = damaged
+        self._undecided: str | None = None  # why the outcome of the write in flight is not known
         self._signed_any = False
 
     @property
@@ -98,10 +102,12 @@ class OwnLog:
         late = [token for token, queued in self._queue.items() if queued.deadline_us <= now_us]
         for token in late:
             del self._queue[token]
-        return [(token, unconfirmed_error()) for token in late]
+        return [(token, self.unconfirmed_error()) for token in late]
 
     def take_batch(self, now: Instant) -> tuple[InFlight | None, list[Refusal]]:
         """Sign the next entry, if one may be signed now; and the submits refused on the way."""
+        if self._undecided is not None:
+            return None, self._refuse_all(WriteUndecided(self._undecided))
         if not self._queue or self.in_flight is not None:
             return None, []
         if self.forked:
@@ -152,12 +158,29 @@ class OwnLog:
         batch = self.in_flight
         assert batch is not None, "something was persisted that was not in flight"
         self.in_flight = None
+        self._undecided = None
         return batch
 
     def failed(self, reason: str) -> list[Refusal]:
         """The write was rolled back: its submits are refused, and the seq is free."""
         error = WriteRolledBack(f"the store could not write the order, nothing was sent: {reason}")
         return [(token, error) for token, _ in self.landed().submits]
+
+    def undecided(self, reason: str) -> list[Refusal]:
+        """Nobody can tell whether the entry in flight is on disk: its submits are refused, and all
+        others until it is known. It keeps its seq, and counts if it turns out to be there."""
+        assert self.in_flight is not None
+        self._undecided = (
+            f"the disk failed while an order was written, and it is not known yet whether it is "
+            f"there; if it is, it stands: {reason}"
+        )
+        submits, self.in_flight.submits = self.in_flight.submits, []
+        error = WriteUndecided(self._undecided)
+        return [(token, error) for token, _ in submits] + self._refuse_all(error)
+
+    def unconfirmed_error(self) -> OwnHeadUnconfirmed:
+        """Why nothing can be signed, and what to do."""
+        return unconfirmed_error(damaged=self._damaged)
 
     def saw_own_entries_elsewhere(self) -> None:
         """Entries of our own that we did not hold came from a peer.
@@ -184,7 +207,13 @@ class OwnLog:
         )
 
 
-def unconfirmed_error() -> OwnHeadUnconfirmed:
+def unconfirmed_error(*, damaged: bool = False) -> OwnHeadUnconfirmed:
+    if damaged:
+        return OwnHeadUnconfirmed(
+            "our own log in the store is damaged, so signing could fork it. Wait until a peer is "
+            "reachable that holds the rest of it; if there is none, go on with a new key and a new "
+            "store"
+        )
     return OwnHeadUnconfirmed(
         "no peer has confirmed since the start how long our own log is, so signing could fork it. "
         "Wait until a peer is reachable; or, if nobody else has ever seen this key's entries, "

@@ -29,6 +29,7 @@ anti-entropy; timers; small helpers.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from gossipbook.errors import BadSignature, ProtocolViolation, RemoteError
@@ -55,6 +56,7 @@ from gossipbook.gossip.interface import (
     Persist,
     Persisted,
     PersistFailed,
+    PersistUndecided,
     Received,
     Refused,
     Send,
@@ -139,15 +141,39 @@ MAX_OBJECTIONS = 20
 
 
 class StoredState(NamedTuple):
-    """What a peer finds in its store at the start; logs without gaps, checksums verified."""
+    """What a peer finds in its store at the start; logs without gaps, checksums verified.
+
+    ``own_length`` is how long our own log was when it was last written, as far as the store can
+    tell: longer than what it holds, if that is damaged. ``own_suspect``: it may have been longer
+    still. ``damage`` says in words what was found damaged.
+    """
 
     entries: Sequence[Entry] = ()
     proofs: Sequence[ForkProof] = ()
     clock_high_water: int = 0
+    peers: Sequence[tuple[PeerId, Address]] = ()
+    own_length: int = 0
+    own_suspect: bool = False
+    damage: Sequence[str] = ()
 
 
 Span = tuple[PeerId, int, int]
 """Entries of one author: first seq, and the one after the last."""
+
+
+@dataclass(slots=True)
+class _Unsaved:
+    """What gathers until it is written: others' entries, proofs, and where peers are."""
+
+    entries: list[Entry] = field(default_factory=list)
+    proofs: list[ForkProof] = field(default_factory=list)
+    peers: dict[PeerId, Address] = field(default_factory=dict)
+
+    def put_back(self, write: Persist) -> None:
+        """The write failed: it comes first again."""
+        self.entries[:0] = write.entries
+        self.proofs[:0] = write.proofs
+        self.peers = {**dict(write.peers), **self.peers}
 
 
 class _Verifying(NamedTuple):
@@ -188,9 +214,10 @@ class GossipProtocol:
         self.address_book = AddressBook(self.own_id, config, random)
         for address in bootstrap:
             self.address_book.add_bootstrap(address)
+        self._remembered: dict[PeerId, Address] = {}  # as they stand in the store
         self._pusher = Pusher(replica, config, random)
-        self._unsaved_entries: list[Entry] = []
-        self._unsaved_proofs: list[ForkProof] = []
+        self._unsaved = _Unsaved()
+        self._saving: dict[int, Persist] = {}
         self._fetcher = Fetcher(config, random)
         self._bisections: dict[tuple[LinkId, PeerId], Bisection] = {}
         self._verifying: dict[int, _Verifying] = {}
@@ -203,13 +230,17 @@ class GossipProtocol:
         self._left = False
         self._timers: dict[str, int] = {}
         self._announced_us: int | None = None
-        self._restore(stored or StoredState())
+        stored = stored or StoredState()
+        self._restore(stored)
+        self._own_length_written = stored.own_length
+        damaged = stored.own_suspect or replica.head(self.own_id).length < stored.own_length
         self.own = OwnLog(
             keypair,
             replica,
             self.clock,
             config,
-            confirmed=alone or len(self.address_book) == 0,
+            confirmed=not damaged and (alone or len(self.address_book) == 0),
+            damaged=damaged,
         )
         # The store may hold the proof that this key signed two histories.
         self.own.forked = replica.head(self.own_id).k is not None
@@ -219,6 +250,7 @@ class GossipProtocol:
             Verified: self._on_verified,
             Persisted: self._on_persisted,
             PersistFailed: self._on_persist_failed,
+            PersistUndecided: self._on_persist_undecided,
             Submit: self._on_submit,
             Withdraw: lambda withdraw: self.own.withdraw(withdraw.token),
             LinkUp: self._on_link_up,
@@ -327,6 +359,7 @@ class GossipProtocol:
                 self.address_book.reached(up.peer_id, up.address)
             else:  # who was not dialled there only claims its address
                 self.address_book.learn(up.peer_id, up.address)
+            self._remember_peer(up.peer_id, up.address)
         known = self._by_peer.get(up.peer_id)
         if known is not None:
             if not self._replaces(up, known):
@@ -375,6 +408,15 @@ class GossipProtocol:
         if self.address_book.is_banned(up.peer_id, self._now.monotonic_us):
             return "it broke a rule a short while ago"
         return None
+
+    def _remember_peer(self, peer_id: PeerId, address: Address) -> None:
+        """Find it again after a restart, and know then that somebody may have seen our log."""
+        if self._remembered.get(peer_id) != address:
+            self._remembered[peer_id] = address
+            while len(self._remembered) > self.config.address_book_limit:
+                del self._remembered[next(iter(self._remembered))]
+            self._unsaved.peers[peer_id] = address
+            self._after("persist", self.config.persist_us)
 
     def _replaces(self, up: LinkUp, known: Link) -> bool:
         """Of two links to one peer keep the one dialled by the lower id, or the live one."""
@@ -523,6 +565,8 @@ class GossipProtocol:
         links = self._links.values()
         if any(link.own_head_claimed > length for link in links) or (log and log.waiting_count):
             return False  # somebody holds more of our log than we do: it is fetched first
+        if length < self._own_length_written:
+            return False  # we held more of it once, and nobody has given it back yet
         answered = [link for link in links if link.own_head_answered]
         if not answered:
             return False
@@ -822,6 +866,7 @@ class GossipProtocol:
             )
 
     def _on_persisted(self, persisted: Persisted) -> None:
+        self._saving.pop(persisted.token, None)
         if persisted.token != self._own_token:
             return
         self._own_token = None
@@ -841,10 +886,19 @@ class GossipProtocol:
         self._next_batch()
 
     def _on_persist_failed(self, failed: PersistFailed) -> None:
-        if failed.token == self._own_token:
+        lost = [token for token in self._saving if token >= failed.token]
+        for token in reversed(lost):
+            self._unsaved.put_back(self._saving.pop(token))
+        if lost:
+            self._after("persist", self.config.persist_retry_us)
+        if self._own_token is not None and self._own_token >= failed.token:
             self._own_token = None
             self._refuse(self.own.failed(failed.reason))
             self._next_batch()
+
+    def _on_persist_undecided(self, undecided: PersistUndecided) -> None:
+        if self._own_token is not None and self._own_token >= undecided.token:
+            self._refuse(self.own.undecided(undecided.reason))
 
     def _refuse(self, refusals: Iterable[Refusal]) -> None:
         for token, error in refusals:
@@ -1235,21 +1289,23 @@ class GossipProtocol:
     def _persist(self, entries: Sequence[Entry], proofs: Sequence[ForkProof]) -> None:
         """Others' entries and proofs gather for a moment: one transaction takes many."""
         if entries or proofs:
-            self._unsaved_entries += entries
-            self._unsaved_proofs += proofs
+            self._unsaved.entries += entries
+            self._unsaved.proofs += proofs
             self._after("persist", self.config.persist_us)
 
     def _save(self) -> None:
-        if self._unsaved_entries or self._unsaved_proofs:
-            self._out.append(
-                Persist(
-                    self._token(),
-                    tuple(self._unsaved_entries),
-                    tuple(self._unsaved_proofs),
-                    self.replica.clock.high_water,
-                )
+        unsaved = self._unsaved
+        if unsaved.entries or unsaved.proofs or unsaved.peers:
+            write = Persist(
+                self._token(),
+                tuple(unsaved.entries),
+                tuple(unsaved.proofs),
+                self.replica.clock.high_water,
+                tuple(unsaved.peers.items()),
             )
-            self._unsaved_entries, self._unsaved_proofs = [], []
+            self._saving[write.token] = write
+            self._out.append(write)
+            self._unsaved = _Unsaved()
 
     def _token(self) -> int:
         token = self._next_token
@@ -1275,6 +1331,9 @@ class GossipProtocol:
         return out
 
     def _restore(self, stored: StoredState) -> None:
+        for peer_id, address in stored.peers:
+            self._remembered[peer_id] = address
+            self.address_book.learn(peer_id, address)
         self.replica.clock.observe(stored.clock_high_water)
         # Nothing that was applied before is held back again: the clock's floor is persisted.
         local_ms = stored.clock_high_water >> 16

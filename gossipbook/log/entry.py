@@ -196,6 +196,42 @@ def sign_entry(
     )
 
 
+def restore_entry(
+    network_id: bytes,
+    author: PeerId,
+    seq: int,
+    prev: EntryId,
+    hlc: object,
+    kind: object,
+    payload: object,
+    signature: object,
+) -> Entry:
+    """An entry put together from its parts, as a store keeps them; its signature is not checked.
+
+    Raises InvalidEntry where the parts cannot be an entry.
+    """
+    if not (
+        isinstance(hlc, int)
+        and 0 <= hlc <= MAX_SEQ
+        and isinstance(kind, int)
+        and isinstance(payload, bytes)
+        and isinstance(signature, bytes)
+        and len(signature) == 64
+    ):
+        raise InvalidEntry(f"entry {short(author)}:{seq} has parts of a wrong kind or size")
+    _check_fields(author, seq, prev, kind, len(payload))
+    return Entry(
+        author=author,
+        seq=seq,
+        prev=prev,
+        hlc=hlc,
+        kind=kind,
+        payload=payload,
+        signature=signature,
+        entry_id=_entry_id(network_id, author, seq, prev, hlc, kind, payload),
+    )
+
+
 def signature_is_good(author: PeerId, entry_id: EntryId, signature: bytes) -> bool:
     """Whether ``author`` signed the entry or header named ``entry_id``. Takes about 60 us."""
     return verify(author, _SIGNATURE_PREFIX + entry_id, signature)

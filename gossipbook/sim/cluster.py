@@ -58,7 +58,6 @@ from gossipbook.gossip.interface import (
     Verify,
     Withdraw,
 )
-from gossipbook.gossip.own_log import unconfirmed_error
 from gossipbook.gossip.protocol import GossipProtocol
 from gossipbook.identity import Keypair, short
 from gossipbook.link_model import NO_PARTITION, Link, LinkModel, Partition
@@ -256,7 +255,7 @@ class Cluster:
             token = next(token for (at, token), one in self._pending.items() if one is pending)
             self._give(peer, Withdraw(token))
             del self._pending[peer.index, token]
-            raise unconfirmed_error()
+            raise peer.running.own.unconfirmed_error()
         if pending.error is not None:
             raise pending.error
         assert pending.receipts is not None
@@ -532,7 +531,7 @@ class Cluster:
             self._give(peer, TimerFired())
         elif kind == _LANDED:
             # A submit may have made the write land early; the count tells.
-            if peer.store.pending and peer.store.pending[0][0] <= what:
+            if peer.store.pending and peer.store.pending[0].token <= what:
                 self._land(peer)
         elif kind == _VERIFIED:
             self._give(peer, what)
@@ -563,8 +562,8 @@ class Cluster:
         match output:
             case Verify():
                 self._verify(peer, output)
-            case Persist(token, entries, proofs, clock):
-                self._write(peer, token, entries, proofs, clock)
+            case Persist():
+                self._write(peer, output)
             case Emit(event):
                 if isinstance(event, Update):
                     peer.updates.append(event)
@@ -681,20 +680,19 @@ class Cluster:
 
     # ================================================================ disks and signatures
 
-    def _write(
-        self, peer: SimulatedPeer, token: int, entries: Any, proofs: Any, clock: int
-    ) -> None:
+    def _write(self, peer: SimulatedPeer, persist: Persist) -> None:
         store = peer.store
         delay_us = self._network_random.between(*self._store_delay_us)
         store.last_landing_us = max(store.last_landing_us, self._now_us + delay_us)
-        store.pending.append((token, entries, proofs, clock))
-        self._push(store.last_landing_us, _LANDED, peer.index, peer.incarnation, token)
+        store.pending.append(persist)
+        self._push(store.last_landing_us, _LANDED, peer.index, peer.incarnation, persist.token)
 
     def _land(self, peer: SimulatedPeer) -> None:
         store = peer.store
         if store.failing:
-            token = store.pending.popleft()[0]
-            self.counters.writes_failed += 1
+            token = store.pending[0].token
+            self.counters.writes_failed += len(store.pending)
+            store.pending.clear()
             self._give(peer, PersistFailed(token, "the disk is full"))
         else:
             self._give(peer, Persisted(store.land()))

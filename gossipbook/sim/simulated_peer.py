@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gossipbook.errors import UsageError
-from gossipbook.gossip.interface import Event, LinkId
+from gossipbook.gossip.interface import Address, Event, LinkId, Persist
 from gossipbook.gossip.protocol import GossipProtocol, StoredState
 from gossipbook.identity import Keypair, PeerId, short
 from gossipbook.log.clock import Instant
@@ -33,23 +33,23 @@ class SimulatedStore:
     entries: list[Entry] = field(default_factory=list)
     proofs: list[ForkProof] = field(default_factory=list)
     clock_high_water: int = 0
-    pending: deque[tuple[int, tuple[Entry, ...], tuple[ForkProof, ...], int]] = field(
-        default_factory=deque
-    )  # (token, entries, proofs, clock), in the order in which they will land
+    peers: dict[PeerId, Address] = field(default_factory=dict)
+    pending: deque[Persist] = field(default_factory=deque)  # in the order in which they will land
     last_landing_us: int = 0
     failing: bool = False  # writes are rolled back: the disk is full
 
     def land(self) -> int:
         """The first pending write reaches the disk; its token."""
-        token, entries, proofs, clock = self.pending.popleft()
-        self.entries += entries
-        self.proofs += proofs
-        self.clock_high_water = max(self.clock_high_water, clock)
-        return token
+        write = self.pending.popleft()
+        self.entries += write.entries
+        self.proofs += write.proofs
+        self.peers.update(write.peers)
+        self.clock_high_water = max(self.clock_high_water, write.clock_high_water)
+        return write.token
 
     def crash(self) -> int:
         """What was on its way is lost; how many entries that were."""
-        lost = sum(len(entries) for _, entries, _, _ in self.pending)
+        lost = sum(len(write.entries) for write in self.pending)
         self.pending.clear()
         self.last_landing_us = 0
         return lost
@@ -59,12 +59,18 @@ class SimulatedStore:
         del self.entries[keep_entries:]
         if not self.entries:
             self.proofs.clear()
+            self.peers.clear()
         # Entries that were held back never moved the clock.
         latest = max((entry.effective_hlc for entry in self.entries), default=0)
         self.clock_high_water = min(self.clock_high_water, latest)
 
     def state(self) -> StoredState:
-        return StoredState(tuple(self.entries), tuple(self.proofs), self.clock_high_water)
+        return StoredState(
+            tuple(self.entries),
+            tuple(self.proofs),
+            self.clock_high_water,
+            tuple(self.peers.items()),
+        )
 
 
 class SimulatedPeer(PeerView):

@@ -3,8 +3,9 @@
 A ``Store`` is what users hand to ``open_peer``. Opening it binds it to a network and a key, reads
 what it holds, and gives an ``OpenStore``, to which one task writes, one transaction after another.
 When ``write`` returns, everything in it survives a crash; when it raises ``WriteRolledBack``,
-nothing of it is there. A third outcome does not exist: a store that cannot tell looks before it
-answers. ``tests/storage/suite.py`` says the rest; every store passes it.
+nothing of it is there. A store that cannot tell looks before it answers, and where it cannot even
+look it says so with ``WriteUndecided``. ``tests/storage/suite.py`` says the rest; every store
+passes it.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from gossipbook.genesis import Genesis
+from gossipbook.gossip.interface import Address
 from gossipbook.gossip.protocol import StoredState
 from gossipbook.identity import PeerId
 from gossipbook.log.entry import Entry
@@ -26,12 +28,24 @@ class OpenStore(Protocol):
         """What the store held when it was opened."""
 
     async def write(
-        self, entries: Sequence[Entry], proofs: Sequence[ForkProof], clock_high_water: int
+        self,
+        entries: Sequence[Entry],
+        proofs: Sequence[ForkProof],
+        clock_high_water: int,
+        peers: Sequence[tuple[PeerId, Address]] = (),
     ) -> None:
         """Keep these, all or none; the clock's high-water mark only ever rises.
 
-        Raises WriteRolledBack. Cancelled before anything was written, it has written nothing; later
-        it cannot be cancelled.
+        Entries of one author come in the order of their seq, without a gap. Raises
+        WriteRolledBack, and WriteUndecided where nobody can tell for now: ``was_written`` before
+        anything else then. Cancelled before anything was written, it has written nothing; later it
+        cannot be cancelled.
+        """
+
+    async def was_written(self, entries: Sequence[Entry]) -> bool:
+        """After WriteUndecided, for the entries of that write: whether it stands, for good.
+
+        Raises WriteUndecided where that cannot be told yet.
         """
 
 

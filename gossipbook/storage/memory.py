@@ -14,6 +14,7 @@ import trio
 
 from gossipbook.errors import StoreError, WriteRolledBack
 from gossipbook.genesis import Genesis
+from gossipbook.gossip.interface import Address
 from gossipbook.gossip.protocol import StoredState
 from gossipbook.identity import PeerId, short
 from gossipbook.log.entry import Entry
@@ -33,6 +34,7 @@ class MemoryStore:
         self._entries: list[Entry] = []
         self._proofs: list[ForkProof] = []
         self._clock_high_water = 0
+        self._peers: dict[PeerId, Address] = {}
         self._owner: tuple[bytes, PeerId] | None = None
         self._open = False
 
@@ -48,6 +50,7 @@ class MemoryStore:
         backup._entries = list(self._entries)
         backup._proofs = list(self._proofs)
         backup._clock_high_water = self._clock_high_water
+        backup._peers = dict(self._peers)
         backup._owner = self._owner
         return backup
 
@@ -72,11 +75,18 @@ class OpenMemoryStore:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self.stored = StoredState(
-            tuple(store._entries), tuple(store._proofs), store._clock_high_water
+            tuple(store._entries),
+            tuple(store._proofs),
+            store._clock_high_water,
+            tuple(store._peers.items()),
         )
 
     async def write(
-        self, entries: Sequence[Entry], proofs: Sequence[ForkProof], clock_high_water: int
+        self,
+        entries: Sequence[Entry],
+        proofs: Sequence[ForkProof],
+        clock_high_water: int,
+        peers: Sequence[tuple[PeerId, Address]] = (),
     ) -> None:
         """Keep these, after the store's delay."""
         store = self._store
@@ -86,6 +96,12 @@ class OpenMemoryStore:
         store._entries += entries
         store._proofs += proofs
         store._clock_high_water = max(store._clock_high_water, clock_high_water)
+        store._peers.update(peers)
+
+    async def was_written(self, entries: Sequence[Entry]) -> bool:
+        """Whether these are kept; a memory store always knows."""
+        await trio.lowlevel.checkpoint()
+        return all(entry in self._store._entries for entry in entries)
 
 
 def _not_the_owner(owner: tuple[bytes, PeerId], genesis: Genesis, peer_id: PeerId) -> str:

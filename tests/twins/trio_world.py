@@ -17,7 +17,7 @@ import trio
 from trio.testing import MockClock
 
 import gossipbook as gb
-from gossipbook.driver import VIRTUAL_EPOCH_S
+from gossipbook.clocks import VIRTUAL_EPOCH_S
 from gossipbook.sim import Cluster
 from gossipbook.sim.cluster import DEFAULT_EPOCH_MS
 

@@ -1,0 +1,572 @@
+"""One peer's logs in one SQLite file: what is written, what is checked when it is read.
+
+This file decides the format and every statement that touches it; ``sqlite.py`` decides when, in
+which thread, and what to do when a disk fails. Nothing here is asynchronous.
+
+Written: write-ahead log, ``synchronous=FULL``, one transaction for everything in a call. Besides
+the entries there is a row per author with the length and head of its log, and one row with the
+clock and the length of our own log, so that a row that vanishes is missed. Each row carries a
+checksum.
+
+Read: an entry counts if its checksum holds (over header, payload and signature) and it connects to
+the one before it. Its signature was checked before it was written and is not checked again
+(``gossipbook audit`` does). Where a log of somebody else is damaged, it is cut before the damage,
+and peers will send the rest again. Where our own is, we know at least how long it was; until peers
+have given it back we sign nothing. Damaged files are set aside before anything in them is changed::
+
+    entries   author, seq | hlc, kind, payload, signature | checksum
+    authors   author      | length, head                  | checksum
+    proofs    author      | fork proof                    | checksum
+    peers     peer        | address                       | checksum
+    meta      one row     | genesis, peer, clock, own length, suspect | checksum
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gossipbook.encoding import Encodable, encode
+from gossipbook.errors import InvalidEntry, RemoteError, StoreError
+from gossipbook.genesis import Genesis
+from gossipbook.identity import PeerId, short
+from gossipbook.log.entry import NO_ENTRY, Entry, EntryId, restore_entry
+from gossipbook.log.fork import ForkProof
+from gossipbook.merkle import hash_bytes
+
+try:
+    import fcntl
+except ImportError:  # Windows: SQLite's own lock has to do
+    fcntl = None  # type: ignore[assignment]
+
+APPLICATION_ID = 0x67627331
+"""Marks the file as ours, in SQLite's header."""
+
+SCHEMA_VERSION = 1
+"""Raised with every change of the tables. A file of a lower version is upgraded when it is opened,
+in one transaction, by the steps in ``UPGRADES``; one of a higher version is refused."""
+
+UPGRADES: dict[int, str] = {}
+"""By the version that it starts from: the statements that lead to the next version."""
+
+SCHEMA = """
+CREATE TABLE meta (
+    one INTEGER PRIMARY KEY CHECK (one = 1), genesis BLOB NOT NULL, peer_id BLOB NOT NULL,
+    clock_high_water INTEGER NOT NULL, own_length INTEGER NOT NULL, suspect INTEGER NOT NULL,
+    checksum BLOB NOT NULL);
+CREATE TABLE authors (
+    number INTEGER PRIMARY KEY, author BLOB NOT NULL UNIQUE, length INTEGER NOT NULL,
+    head BLOB NOT NULL, checksum BLOB NOT NULL);
+CREATE TABLE entries (
+    author INTEGER NOT NULL, seq INTEGER NOT NULL, hlc INTEGER NOT NULL, kind INTEGER NOT NULL,
+    payload BLOB NOT NULL, signature BLOB NOT NULL, checksum BLOB NOT NULL,
+    PRIMARY KEY (author, seq)) WITHOUT ROWID;
+CREATE TABLE proofs (author BLOB PRIMARY KEY, proof BLOB NOT NULL, checksum BLOB NOT NULL);
+CREATE TABLE peers (peer_id BLOB PRIMARY KEY, address BLOB NOT NULL, checksum BLOB NOT NULL);
+"""
+
+CHECKSUM_BYTES = 16
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What a file holds, as far as it is sound; and what is not, in words."""
+
+    entries: list[Entry] = field(default_factory=list)
+    proofs: list[ForkProof] = field(default_factory=list)
+    peers: list[tuple[PeerId, bytes]] = field(default_factory=list)
+    clock_high_water: int = 0
+    own_length: int = 0
+    """How long our own log was when it was last written; longer than what is left, if damaged."""
+    own_suspect: bool = False
+    """Our own log may have been longer still: only peers can tell."""
+    damage: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Author:
+    number: int
+    author: PeerId
+    length: int = 0
+    head: EntryId = NO_ENTRY
+
+
+class LogFile:
+    """An open file. One process has it open at a time."""
+
+    def __init__(self, path: Path, genesis: Genesis, peer_id: PeerId) -> None:
+        """Open or create it, and lock it. Raises StoreError."""
+        self.path = path
+        self._genesis = genesis
+        self._peer_id = peer_id
+        self._authors: dict[PeerId, _Author] = {}
+        self._own_length = 0
+        self._clock_high_water = 0
+        self._suspect = False
+        self._malformed: sqlite3.DatabaseError | None = None
+        self.committing = False
+        """Whether an ``append`` failed in its commit: then only the file knows the outcome."""
+        self._lock = _lock(path)
+        try:
+            self._connection = _connect(path)
+            try:
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
+        except sqlite3.Error as error:
+            self._unlock()
+            raise _cannot_open(path, error) from error
+        except BaseException:
+            self._unlock()
+            raise
+
+    def close(self) -> None:
+        """Close and unlock it."""
+        with suppress(sqlite3.Error):
+            self._connection.close()
+        self._unlock()
+
+    # ---------------------------------------------------------------- reading
+
+    def load(self) -> Loaded:
+        """Everything that is sound. What is not is reported, set aside and cut off."""
+        try:
+            if self._malformed is not None:
+                raise self._malformed
+            loaded = self._read_all()
+        except sqlite3.DatabaseError as error:
+            loaded = self._salvage(error)
+        else:
+            if loaded.damage:
+                copy = self._set_aside()
+                loaded.damage.append(f"the file was kept as it was found in {copy}")
+                self._rewrite(loaded)
+        self._own_length = loaded.own_length
+        self._clock_high_water = loaded.clock_high_water
+        self._suspect = loaded.own_suspect
+        return loaded
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether exactly this entry is in the file. Raises sqlite3.Error."""
+        row = self._connection.execute(
+            "SELECT checksum FROM entries JOIN authors ON entries.author = number "
+            "WHERE authors.author = ? AND seq = ?",
+            (entry.author, entry.seq),
+        ).fetchone()
+        return row is not None and row[0] == _entry_checksum(entry)
+
+    # ---------------------------------------------------------------- writing
+
+    def append(
+        self,
+        entries: Sequence[Entry],
+        proofs: Sequence[ForkProof],
+        clock_high_water: int,
+        peers: Sequence[tuple[PeerId, bytes]] = (),
+    ) -> None:
+        """Add these in one transaction. Raises sqlite3.Error; ``roll_back`` and look, then."""
+        execute, many = self._connection.execute, self._connection.executemany
+        execute("BEGIN IMMEDIATE")
+        grown: dict[PeerId, _Author] = {}
+        rows = []
+        for entry in entries:
+            author = grown.get(entry.author) or self._grown(entry.author, len(grown))
+            grown[entry.author] = author
+            assert entry.seq == author.length and entry.prev == author.head, (
+                f"{entry!r} does not continue the log on disk, which has {author.length} entries"
+            )
+            author.length, author.head = entry.seq + 1, entry.id
+            rows.append(_entry_row(author.number, entry))
+        many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        many(
+            "INSERT OR REPLACE INTO authors VALUES (?, ?, ?, ?, ?)",
+            map(_author_row, grown.values()),
+        )
+        many(
+            "INSERT OR REPLACE INTO proofs VALUES (?, ?, ?)",
+            [(proof.author, data := proof.encode(), _checksum_of(data)) for proof in proofs],
+        )
+        many(
+            "INSERT OR REPLACE INTO peers VALUES (?, ?, ?)",
+            [(peer_id, address, _checksum_of(peer_id, address)) for peer_id, address in peers],
+        )
+        own = grown.get(self._peer_id)
+        own_length = self._own_length if own is None else max(self._own_length, own.length)
+        clock = max(self._clock_high_water, clock_high_water)
+        suspect = self._suspect and own is None  # who signs has been told how long its log is
+        self._write_meta(clock, own_length, suspect=suspect)
+        self.committing = True
+        execute("COMMIT")
+        self.committing = False
+        self._authors.update(grown)
+        self._own_length, self._clock_high_water, self._suspect = own_length, clock, suspect
+
+    def roll_back(self) -> bool:
+        """After an error: end the transaction. Whether it is certain that nothing was written."""
+        if self.committing or not self._connection.in_transaction:
+            return False
+        try:
+            self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            return False
+        return True
+
+    def make_durable(self) -> None:
+        """Write everything through to the main file and sync it: after an error in a sync, what can
+        be read need not be on the disk. Raises sqlite3.Error."""
+        busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise sqlite3.OperationalError("the write-ahead log could not be checkpointed")
+
+    # ---------------------------------------------------------------- opening
+
+    def _prepare(self) -> None:
+        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        try:
+            tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            if application != APPLICATION_ID:
+                raise
+            self._malformed = error
+            return
+        if tables == 0 and application == 0:
+            self._create()
+            return
+        if application != APPLICATION_ID:
+            raise StoreError(
+                f"{self.path} is an SQLite database of another program; name another file"
+            )
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path} was written by a newer gossipbook (format {version}, this one knows "
+                f"{SCHEMA_VERSION}); open it with that version"
+            )
+        self._upgrade(version)
+
+    def _create(self) -> None:
+        statements = f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
+        self._connection.executescript(f"{statements} PRAGMA user_version = {SCHEMA_VERSION};")
+        self._write_meta(0, 0, suspect=False)
+        self._connection.execute("COMMIT")
+        self.make_durable()  # from now on the main file says whose it is
+
+    def _upgrade(self, version: int) -> None:
+        if version == SCHEMA_VERSION:
+            return
+        steps = "".join(UPGRADES[step] for step in range(version, SCHEMA_VERSION))
+        self._connection.executescript(
+            f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        )
+
+    # ---------------------------------------------------------------- reading, in detail
+
+    def _read_all(self) -> Loaded:
+        loaded = Loaded()
+        self._read_meta(loaded)
+        written = self._read_authors(loaded)
+        self._authors.clear()
+        cut: dict[int, None] = {}
+        for row in self._connection.execute("SELECT * FROM entries ORDER BY author, seq"):
+            self._read_entry(row, written, cut, loaded)
+        for author in written.values():
+            kept = self._authors.get(author.author)
+            length, head = (kept.length, kept.head) if kept else (0, NO_ENTRY)
+            if (length, head) != (author.length, author.head) and author.number not in cut:
+                loaded.damage.append(
+                    f"log of {short(author.author)}: {length} entries are left of {author.length}"
+                )
+            if author.author == self._peer_id:
+                loaded.own_length = max(loaded.own_length, author.length)
+        self._read_proofs(loaded)
+        self._read_peers(loaded)
+        own = self._authors.get(self._peer_id)
+        loaded.own_length = max(loaded.own_length, own.length if own else 0)
+        return loaded
+
+    def _read_meta(self, loaded: Loaded) -> None:
+        rows = self._connection.execute("SELECT * FROM meta").fetchall()
+        if len(rows) != 1 or rows[0][-1] != _checksum_of(*rows[0][1:-1]):
+            loaded.damage.append("the row that names network, peer and clock is damaged")
+            loaded.own_suspect = True
+            return
+        _, genesis, peer_id, loaded.clock_high_water, loaded.own_length, suspect, _ = rows[0]
+        loaded.own_suspect = bool(suspect)
+        check_owner(self.path, self._genesis, self._peer_id, genesis, peer_id)
+
+    def _read_authors(self, loaded: Loaded) -> dict[int, _Author]:
+        written = {}
+        for row in self._connection.execute("SELECT * FROM authors ORDER BY number"):
+            number, author, length, head, checksum = row
+            if checksum != _checksum_of(author, length, head):
+                loaded.damage.append(f"author {number}: its row is damaged, its log is dropped")
+                loaded.own_suspect = True  # it may be our own
+            else:
+                written[number] = _Author(number, PeerId(author), length, EntryId(head))
+        return written
+
+    def _read_entry(
+        self,
+        row: Sequence[Any],
+        written: dict[int, _Author],
+        cut: dict[int, None],
+        loaded: Loaded,
+    ) -> None:
+        number, seq, hlc, kind, payload, signature, checksum = row
+        if number in cut or number not in written:
+            cut[number] = None
+            return
+        author = written[number].author
+        log = self._authors.setdefault(author, _Author(number, author))
+        problem = ""
+        if seq != log.length:
+            problem = f"entries {log.length} to {seq - 1} are missing"
+        else:
+            try:
+                entry = restore_entry(
+                    self._genesis.network_id, author, seq, log.head, hlc, kind, payload, signature
+                )
+                if checksum != _entry_checksum(entry):
+                    problem = f"entry {seq}: its checksum differs"
+            except (RemoteError, TypeError, ValueError) as error:
+                problem = f"entry {seq}: {error}"
+        if problem:
+            loaded.damage.append(f"log of {short(author)}: {problem}")
+            cut[number] = None
+            if author == self._peer_id:
+                loaded.own_suspect = True
+            return
+        log.length, log.head = seq + 1, entry.id
+        loaded.entries.append(entry)
+
+    def _read_proofs(self, loaded: Loaded) -> None:
+        for author, data, checksum in self._connection.execute("SELECT * FROM proofs"):
+            try:
+                if checksum != _checksum_of(data):
+                    raise InvalidEntry("its checksum differs")
+                loaded.proofs.append(ForkProof.decode(data, self._genesis.network_id))
+            except (RemoteError, TypeError) as error:
+                name = short(author) if isinstance(author, bytes) else repr(author)
+                loaded.damage.append(f"fork proof of {name}: {error}")
+
+    def _read_peers(self, loaded: Loaded) -> None:
+        for peer_id, address, checksum in self._connection.execute("SELECT * FROM peers"):
+            if isinstance(peer_id, bytes) and checksum == _checksum_of(peer_id, address):
+                loaded.peers.append((PeerId(peer_id), address))
+            else:
+                loaded.damage.append("the address of a peer is damaged")
+
+    # ---------------------------------------------------------------- damage
+
+    def _set_aside(self) -> Path:
+        """Keep the file as it was found, beside the one that is mended."""
+        number = 1
+        while (copy := Path(f"{self.path}.damaged-{number}")).exists():
+            number += 1
+        for suffix in ("", "-wal"):
+            if os.path.exists(f"{self.path}{suffix}"):
+                shutil.copyfile(f"{self.path}{suffix}", f"{copy}{suffix}")
+        return copy
+
+    def _salvage(self, error: sqlite3.DatabaseError) -> Loaded:
+        """SQLite cannot walk through the file: start a new one with what can still be read."""
+        if not _is_damage(error):
+            raise StoreError(f"{self.path} could not be read: {error}") from error
+        loaded = Loaded(damage=[f"{self.path} is malformed: {error}"])
+        with suppress(sqlite3.DatabaseError):
+            self._read_meta(loaded)
+        loaded.own_suspect = True
+        written = {}
+        for row in _readable_rows(self._connection, "authors", "number"):
+            number, author, length, head, checksum = row
+            if checksum == _checksum_of(author, length, head):
+                written[number] = _Author(number, PeerId(author), length, EntryId(head))
+                if author == self._peer_id:
+                    loaded.own_length = max(loaded.own_length, length)
+        self._authors.clear()
+        cut: dict[int, None] = {}
+        for row in _readable_rows(self._connection, "entries", "author, seq"):
+            self._read_entry(row, written, cut, loaded)
+        for read in (self._read_proofs, self._read_peers):
+            with suppress(sqlite3.DatabaseError):
+                read(loaded)
+        self._connection.close()
+        copy = self._set_aside()
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.remove(f"{self.path}{suffix}")
+        loaded.damage.append(f"the file was kept as it was found in {copy}")
+        self._connection = _connect(self.path)
+        self._create()
+        self._rewrite(loaded)
+        return loaded
+
+    def _rewrite(self, loaded: Loaded) -> None:
+        """Make the tables hold just what was loaded, in one transaction."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        for table in ("entries", "authors", "proofs", "peers"):
+            self._connection.execute(f"DELETE FROM {table}")
+        rows = [_entry_row(self._authors[entry.author].number, entry) for entry in loaded.entries]
+        many = self._connection.executemany
+        many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        many("INSERT INTO authors VALUES (?, ?, ?, ?, ?)", map(_author_row, self._authors.values()))
+        proofs = [(one.author, data := one.encode(), _checksum_of(data)) for one in loaded.proofs]
+        many("INSERT INTO proofs VALUES (?, ?, ?)", proofs)
+        peers = [(peer, address, _checksum_of(peer, address)) for peer, address in loaded.peers]
+        many("INSERT INTO peers VALUES (?, ?, ?)", peers)
+        self._write_meta(loaded.clock_high_water, loaded.own_length, suspect=loaded.own_suspect)
+        self._connection.execute("COMMIT")
+
+    # ---------------------------------------------------------------- helpers
+
+    def _grown(self, author: PeerId, new_count: int) -> _Author:
+        """A copy of what the file knows of an author, to write to while nothing is committed."""
+        known = self._authors.get(author)
+        if known is None:
+            numbers = [one.number for one in self._authors.values()]
+            return _Author(max(numbers, default=0) + 1 + new_count, author)
+        return _Author(known.number, author, known.length, known.head)
+
+    def _write_meta(self, clock: int, own_length: int, *, suspect: bool) -> None:
+        fields = (self._genesis.encode(), self._peer_id, clock, own_length, int(suspect))
+        self._connection.execute(
+            "INSERT OR REPLACE INTO meta VALUES (1, ?, ?, ?, ?, ?, ?)",
+            (*fields, _checksum_of(*fields)),
+        )
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """A connection that has the file to itself. Raises sqlite3.Error."""
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        connection.text_factory = bytes  # a damaged type byte must not become a decoding error
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA trusted_schema = OFF")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _lock(path: Path) -> int | None:
+    """Keep other processes out, also those that only copy the file. Raises StoreError."""
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be opened: {error}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise StoreError(
+            f"the store {path} is in use by another peer (process {holder}); stop that one first, "
+            "or give this peer a store and a key of its own"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def check_owner(
+    path: Path, genesis: Genesis, peer_id: PeerId, stored_genesis: bytes, stored_id: bytes
+) -> None:
+    """Raises StoreError where a file belongs to another network or peer."""
+    if stored_genesis != genesis.encode():
+        try:
+            name = repr(Genesis.decode(stored_genesis).name)
+        except (RemoteError, StoreError, ValueError):
+            name = "another network"
+        raise StoreError(
+            f"the store {path} holds the logs of {name}, not of {genesis.name!r} as this genesis "
+            "describes it; open it with the genesis it was made with, or name another file"
+        )
+    if stored_id != peer_id:
+        raise StoreError(
+            f"the store {path} belongs to peer {short(stored_id)}, not to {short(peer_id)}; open "
+            "it with its own key, and give a new key a new store"
+        )
+
+
+def _cannot_open(path: Path, error: sqlite3.Error) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreError(f"the store {path} is in use by another process; stop that one first")
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return StoreError(
+            f"{path} is no store of gossipbook, or its very beginning is damaged ({error}). If it "
+            "was this peer's store, move it away (keep it) and start without: peers give back what "
+            "they hold, and nothing is signed before they have"
+        )
+    return StoreError(f"the store {path} cannot be opened: {error}")
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code == sqlite3.SQLITE_IOERR_SHORT_READ or code & 0xFF in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_FORMAT,
+        sqlite3.SQLITE_ERROR,  # a table or column that is gone
+    )
+
+
+def _readable_rows(connection: sqlite3.Connection, table: str, key: str) -> list[Sequence[Any]]:
+    """The rows of a malformed table from its beginning to the damage, and from its end back."""
+    rows: dict[Any, Sequence[Any]] = {}
+    width = key.count(",") + 1
+    for direction in ("ASC", "DESC"):
+        order = ", ".join(f"{column.strip()} {direction}" for column in key.split(","))
+        with suppress(sqlite3.DatabaseError):
+            for row in connection.execute(f"SELECT * FROM {table} ORDER BY {order}"):
+                rows[tuple(map(repr, row[:width]))] = row
+    return sorted(rows.values(), key=lambda row: [repr(type(row[0])), *row[:width]])
+
+
+def _entry_row(number: int, entry: Entry) -> tuple[Any, ...]:
+    return (
+        number,
+        entry.seq,
+        entry.hlc,
+        entry.kind,
+        entry.payload,
+        entry.signature,
+        _entry_checksum(entry),
+    )
+
+
+def _author_row(author: _Author) -> tuple[Any, ...]:
+    fields = author.author, author.length, author.head
+    return author.number, *fields, _checksum_of(*fields)
+
+
+def _entry_checksum(entry: Entry) -> bytes | None:
+    """Over header, payload and signature: the id is a hash over the first two."""
+    return _checksum_of(entry.id, entry.signature)
+
+
+def _checksum_of(*fields: object) -> bytes | None:
+    """Over the values of a row; None where damage has made them values that no row has."""
+    plain: list[Encodable] = []
+    for one in fields:
+        if isinstance(one, bytes) or (isinstance(one, int) and 0 <= one < 1 << 63):
+            plain.append(one)
+        else:
+            return None
+    return hash_bytes(b"gossipbook store", encode(plain))[:CHECKSUM_BYTES]
