@@ -62,12 +62,12 @@ async def open_peer(
     ``transport`` connects it to others (``MemoryNetwork.transport``); without one it is on its
     own. ``bootstrap`` names addresses to dial; peers tell each other of more. ``store`` keeps its
     logs: the path of a file, or a store; without one they are in memory and end with the block.
-    With a bootstrap address,
-    ``submit`` waits until somebody has confirmed how long this key's log is; ``alone=True`` goes
-    ahead without, for a key that nobody else has seen. ``clock`` gives seconds since 1970 (the
-    machine's; under trio's MockClock it follows trio's). ``seed`` fixes what is left to chance,
-    for tests. ``verifier`` may be shared by peers of one process, so that each signature is
-    checked once for all of them.
+    With a bootstrap address, or a store that remembers other peers, ``submit`` waits until
+    somebody has confirmed how long this key's log is; ``alone=True`` goes ahead without, for a key
+    that nobody else has seen. ``clock`` gives seconds since 1970 (the machine's; under trio's
+    MockClock it follows trio's). ``seed`` fixes whom this peer gossips with, for tests; trio's
+    scheduler has a seed of its own. ``verifier`` may be shared by peers of one process, so that
+    each signature is checked once for all of them.
 
     At the end of the block the peer says goodbye and closes, within about a second. An exception
     in the body arrives as itself; then, and when cancelled, the peer closes without goodbye. The
@@ -155,7 +155,8 @@ class Peer(PeerView):
 
         Raises UsageError for what no state of the book could make right (InvalidCommand,
         UnknownMarket); OwnHeadUnconfirmed where nobody confirms within 5 s how long our log is;
-        ClockError, IdentityForked, StoreError; PeerClosed. Nothing is submitted then.
+        ClockError, IdentityForked, WriteRolledBack, PeerClosed. Nothing is submitted then. Only
+        after WriteUndecided (the disk failed) it is not known yet: what is on it stands.
 
         Cancelled means not submitted: once the commands are in an entry, the call goes on until the
         store has answered, and returns the receipt.

@@ -155,6 +155,9 @@ class CommandId(NamedTuple):
     def __str__(self) -> str:
         return f"{self.market}/{self.author.hex()}/{self.seq}/{self.index}"
 
+    def __repr__(self) -> str:
+        return f"OrderId.parse({str(self)!r})"
+
     @classmethod
     def parse(cls, text: str) -> CommandId:
         """Read back what `str()` wrote. Raises `InvalidCommand`."""

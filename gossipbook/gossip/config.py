@@ -82,6 +82,8 @@ class GossipConfig:
     """The same where nobody did: reading settles at once, and few late entries are undone."""
     confirm_timeout_us: int = 5_000_000
     """How long a submit waits for somebody to confirm our own head."""
+    confirm_retry_us: int = 250_000
+    """While a submit waits for that, how often links that have not answered are asked again."""
     confirm_grace_us: int = 1_000_000
     """How long the first confirmation waits for those of the other links."""
     audit_slice_commands: int = 2_000

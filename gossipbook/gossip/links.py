@@ -81,6 +81,7 @@ class Link:
     compares_skipped: int = 0  # in a row, because recent cuts agreed
     asked_prefixes: dict[bytes, None] = field(default_factory=dict)  # of the walk under way
     own_head_answered: bool = False
+    own_head_asked_us: int = 0
     own_head_claimed: int = 0
     complete: bool = False  # it pushes its own entries to everyone
 
@@ -103,6 +104,7 @@ class Link:
             FailureDetector(now_us, expected_interval_us=config.ping_us // 2),
             TokenBucket(config.serve_bytes_per_s, now_us),
             TokenBucket(config.requests_per_s, now_us),
+            own_head_asked_us=now_us,  # each side tells the other as its first word
         )
 
     def known_length(self, author: PeerId) -> int:

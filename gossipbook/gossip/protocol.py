@@ -557,7 +557,11 @@ class GossipProtocol:
             return
         deadline_us = self.own.next_deadline_us()
         if deadline_us is not None:
-            self._at("confirm", deadline_us)
+            now_us = self._now.monotonic_us
+            for link in self._links.values():
+                if now_us >= link.own_head_asked_us + self.config.confirm_retry_us:
+                    self._ask_own_head(link)
+            self._at("confirm", min(deadline_us, now_us + self.config.confirm_retry_us))
 
     def _confirmed_by_links(self) -> bool:
         log = self.replica.logs.get(self.own_id)
@@ -1198,11 +1202,14 @@ class GossipProtocol:
         self._after("ping", jittered(self.config.ping_us, self._random))
         for link in self._links.values():
             self._send_ping(link)
-            if not self.own.confirmed and not link.own_head_answered:
+            if not self.own.confirmed:
                 self._ask_own_head(link)
 
     def _ask_own_head(self, link: Link) -> None:
         """The first word of the other side was lost: ask for our own last id and the one after."""
+        if link.own_head_answered:
+            return
+        link.own_head_asked_us = self._now.monotonic_us
         length = self.replica.head(self.own_id).length
         self._send(link, IdsWanted(self.own_id, (max(length - 1, 0), max(length, 1))))
 

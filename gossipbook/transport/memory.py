@@ -72,6 +72,7 @@ class MemoryNetwork:
         self.link = link or INSTANT
         self.counters = NetworkCounters()
         self._random = SeededRandom(seed)
+        self._directions: dict[str, SeededRandom] = {}
         self._endpoints: dict[Address, MemoryEndpoint] = {}
         self._partition = NO_PARTITION
         self._named_count = 0
@@ -107,19 +108,16 @@ class MemoryNetwork:
         """Make every connection like this from now on, those that stand included."""
         self.link = link
         for pipe in self._pipes:
-            pipe.model = self._model()
+            pipe.renew()
 
     def is_cut(self, sender: Address, receiver: Address) -> bool:
         """Whether the partition keeps what ``sender`` sends from ``receiver``."""
         return self._partition.cuts(sender, receiver)
 
-    def _model(self) -> LinkModel:
-        return LinkModel(self.link, self._random)
-
-    def _trip_s(self) -> float:
-        """How long one message takes, for the handshake."""
-        low_s, high_s = self.link.latency
-        return self._random.between(round(low_s * 1e6), round(high_s * 1e6)) / 1e6
+    def _random_of(self, sender: Address, receiver: Address) -> SeededRandom:
+        """The chances of one direction between two addresses: nobody else's traffic moves them."""
+        name = f"{sender.decode()} -> {receiver.decode(errors='replace')}"
+        return self._directions.setdefault(name, self._random.child(name))
 
 
 class MemoryTransport:
@@ -165,7 +163,10 @@ class MemoryEndpoint:
     async def dial(self, address: Address, expected: PeerId | None) -> MemoryConnection:
         """Connect; takes about three trips, as TCP, TLS and two hellos do."""
         network = self._network
-        await trio.sleep(3 * network._trip_s())
+        low_s, high_s = network.link.latency
+        random = network._random_of(self.address, address)
+        trip_us = random.between(round(low_s * 1e6), round(high_s * 1e6))
+        await trio.sleep(3 * trip_us / 1e6)
         if network.is_cut(self.address, address) or network.is_cut(address, self.address):
             await trio.sleep_forever()  # nobody answers, and nobody says so
         target = network._endpoints.get(address)
@@ -271,10 +272,10 @@ class _Pipe:
     """One direction of a connection: the frames under way, by time of arrival."""
 
     def __init__(self, network: MemoryNetwork, sender: Address, receiver: Address) -> None:
-        self.model = network._model()
         self._network = network
         self._sender = sender
         self._receiver = receiver
+        self.renew()
         self._arriving: list[tuple[int, int, bytes]] = []  # (time, serial, frame)
         self._serial = 0
         self._unread_bytes = 0
@@ -284,12 +285,17 @@ class _Pipe:
         self._writers = trio.lowlevel.ParkingLot()
         network._pipes[self] = None
 
+    def renew(self) -> None:
+        """Behave from now on as the network's link says now."""
+        random = self._network._random_of(self._sender, self._receiver)
+        self._model = LinkModel(self._network.link, random)
+
     def put(self, frame: bytes) -> bool:
         """Send a frame; whether anybody is there to read it."""
         counters, now_us = self._network.counters, _now_us()
         counters.messages += 1
         counters.message_bytes += len(frame)
-        arrivals = self.model.arrivals(len(frame), now_us)
+        arrivals = self._model.arrivals(len(frame), now_us)
         if self._network.is_cut(self._sender, self._receiver):
             counters.messages_cut += 1
             return True
@@ -324,7 +330,7 @@ class _Pipe:
         """No more frames will be put in; the reader learns it after a trip, unless that is lost."""
         if self._network.is_cut(self._sender, self._receiver):
             return
-        for at_us in self.model.arrivals(CLOSE_BYTES, _now_us())[:1]:
+        for at_us in self._model.arrivals(CLOSE_BYTES, _now_us())[:1]:
             self._end_us = min(self._end_us, at_us)
             self._reader.unpark_all()
 
