@@ -2,10 +2,11 @@
 
 A peer is its 32-byte public key. Signing and verifying go through libsodium (by PyNaCl) and
 nothing else: Ed25519 libraries disagree about hostile signatures, and peers that disagreed would
-hold different books. `verify` promises an answer for any bytes. This module knows neither what is
-signed nor where keys are kept.
+hold different books. `verify` promises an answer for any bytes. A key is kept in a file of three
+lines that only its owner may read. This module does not know what is signed.
 """
 
+import os
 from typing import Final, NewType, NoReturn
 
 from nacl import bindings
@@ -27,6 +28,9 @@ __all__ = [
 PEER_ID_SIZE_BYTES: Final = 32
 SEED_SIZE_BYTES: Final = 32
 SIGNATURE_SIZE_BYTES: Final = 64
+
+_KEY_FILE_HEAD: Final = "gossipbook key 1"
+_MAX_KEY_FILE_BYTES: Final = 4_096
 
 PeerId = NewType("PeerId", bytes)
 """A peer's Ed25519 public key: 32 bytes."""
@@ -62,6 +66,56 @@ class Keypair:
     def seed(self) -> bytes:
         """The 32 secret bytes to keep, for `from_seed`. Whoever has them can sign as this peer."""
         return self._secret_key[:SEED_SIZE_BYTES]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the key to a new file that only its owner may read (mode 0600).
+
+        Whoever reads the file can sign as this peer. Raises UsageError where the file exists: a key
+        is never overwritten; and where it cannot be written.
+        """
+        text = f"{_KEY_FILE_HEAD}\npeer {self.peer_id.hex()}\nsecret {self.seed.hex()}\n"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            raise UsageError(
+                f"{os.fspath(path)!r} exists, and a key file is never overwritten; name another, "
+                "or move that one away"
+            ) from None
+        except OSError as error:
+            raise UsageError(f"no key can be written to {os.fspath(path)!r}: {error}") from error
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Keypair":
+        """The key in a file that `save` wrote.
+
+        Raises UsageError where it cannot be read, is damaged, or may be read by others.
+        """
+        name = os.fspath(path)
+        try:
+            with open(path, encoding="ascii") as file:
+                if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
+                    raise UsageError(
+                        f"the key in {name!r} may be read by others; run: chmod 600 {name}"
+                    )
+                lines = file.read(_MAX_KEY_FILE_BYTES).splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"no key can be read from {name!r}: {error}") from error
+        match [line.split() for line in lines]:
+            case [head, ["peer", peer], ["secret", secret]] if head == _KEY_FILE_HEAD.split():
+                try:
+                    keypair = cls.from_seed(bytes.fromhex(secret))
+                except ValueError:
+                    keypair = None
+                if keypair is not None and keypair.peer_id.hex() == peer:
+                    return keypair
+                raise UsageError(f"the key file {name!r} is damaged: its two lines do not agree")
+        raise UsageError(
+            f"{name!r} is not a key file; `gossipbook keygen FILE` or Keypair.save makes one"
+        )
 
     def sign(self, message: bytes) -> bytes:
         """The 64-byte signature of the message; the same message gives the same signature."""

@@ -31,7 +31,7 @@ from gossipbook.genesis import Genesis, Market
 from gossipbook.identity import PeerId, short
 from gossipbook.log.author_log import AuthorLog, Offered
 from gossipbook.log.clock import DEFAULT_TOLERANCE_MS, LogicalClock, hlc_at, hlc_second
-from gossipbook.log.entry import NO_ENTRY, Entry, MergeKey
+from gossipbook.log.entry import NO_ENTRY, Entry, EntryId, MergeKey
 from gossipbook.log.fork import ForkProof
 from gossipbook.log.frontier import Cuts, Frontier, Head
 from gossipbook.log.merge import MergeOrder
@@ -179,6 +179,10 @@ class Replica:
     @property
     def held_count(self) -> int:
         return len(self._held)
+
+    def held_ids(self) -> frozenset[EntryId]:
+        """The entries that wait for their time: dated in the future, not applied yet."""
+        return frozenset(entry.id for _, entry in self._held)
 
     # ---------------------------------------------------------------- settling
 

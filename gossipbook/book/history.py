@@ -73,6 +73,11 @@ class Totals(NamedTuple):
     cancelled: int
 
 
+def add_totals(left: Totals, right: Totals) -> Totals:
+    """The sums of two stretches of one market's history."""
+    return Totals(*[a + b for a, b in zip(left, right, strict=True)])
+
+
 NO_TOTALS = Totals(0, 0, 0, 0, 0, 0)
 
 

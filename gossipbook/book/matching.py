@@ -29,8 +29,9 @@ The journal also says what was touched since the last digest, so the matching lo
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import final
+from typing import Any, final
 
 from gossipbook.book.digest import (
     LONGEST_FLAT_QUEUE,
@@ -263,6 +264,39 @@ class MatchingEngine:
         for half in self._book.halves:
             self._stale_ranks[half.side].update(half.ranks)
         return []
+
+    def successor(self, past: Callable[[Key], int | None]) -> MatchingEngine:
+        """An engine that goes on where this one stands and has nothing of its past.
+
+        `past` says of an order that no longer rests how it ended (`closed_orders` tells them).
+        Counts, trades and outcomes begin at zero.
+        """
+        engine = MatchingEngine(
+            self.market,
+            undo_window=self._undo_window,
+            snapshot_interval=self._snapshot_interval,
+        )
+        engine._states = _StatesWithPast(past)
+        engine._book.load(self._book.dump())
+        for half in engine._book.halves:
+            engine._stale_ranks[half.side].update(half.ranks)
+            for level in half.levels.values():
+                for order in level:
+                    engine._states[order.key] = order
+        engine._next_ticket = self._next_ticket
+        return engine
+
+    def closed_orders(self) -> Iterator[tuple[Key, int]]:
+        """The orders that this engine saw end, each with a number that says how."""
+        return ((key, state) for key, state in self._states.items() if type(state) is int)
+
+    def outcome_codes(self) -> bytes:
+        """One byte a command: what the digest's hash of outcomes is made of."""
+        return bytes(self._history.outcomes)
+
+    def fills(self) -> list[tuple[Key, Key, int, int]]:
+        """All trades as (taker, maker, ticks, lots), in the order in which they happened."""
+        return self._reports.fills()
 
     # -- applying -----------------------------------------------------------------------------
 
@@ -698,6 +732,21 @@ class MatchingEngine:
         self._reports.forget(0)
         self._other_changes += 1
         return f"trade with maker {_name(history.keys[record])}: {before} lots became {after}"
+
+
+class _StatesWithPast(dict[Key, RestingOrder | int]):
+    """The states of orders, those included that ended before."""
+
+    __slots__ = ("_past",)
+
+    def __init__(self, past: Callable[[Key], int | None]) -> None:
+        super().__init__()
+        self._past = past
+
+    def get(self, key: Key, default: Any = None) -> Any:
+        """The state of an order, or None where there never was one."""
+        known = super().get(key)
+        return self._past(key) if known is None else known
 
 
 def _why_not_open(state: int | None) -> int:

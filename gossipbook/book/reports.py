@@ -114,6 +114,20 @@ class Reports:
         self._traded_to = end
         return self._trades.copy()
 
+    def fills(self) -> list[tuple[Key, Key, int, int]]:
+        """All trades so far as (taker, maker, ticks, lots)."""
+        history = self._history
+        fills = []
+        for position in range(len(history)):
+            key, instruction = history.command_keys[position], history.instructions[position]
+            taker = key
+            if isinstance(instruction, Replacement):
+                taker = (key[0], instruction.target_seq, instruction.target_index)
+            for maker, code, lots in history.records(position):
+                if code > 0:
+                    fills.append((taker, maker, code, lots))
+        return fills
+
     def status(self, key: Key, state: RestingOrder | int | None) -> OrderStatus | None:
         """Where an order stands, given what the engine knows of it now."""
         self._index.extend()

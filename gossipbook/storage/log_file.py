@@ -112,7 +112,7 @@ class LogFile:
         self._malformed: sqlite3.DatabaseError | None = None
         self.committing = False
         """Whether an ``append`` failed in its commit: then only the file knows the outcome."""
-        self._lock = _lock(path)
+        self._lock = lock(path)
         try:
             self._connection = _connect(path)
             try:
@@ -137,21 +137,27 @@ class LogFile:
 
     def load(self) -> Loaded:
         """Everything that is sound. What is not is reported, set aside and cut off."""
-        try:
-            if self._malformed is not None:
-                raise self._malformed
-            loaded = self._read_all()
-        except sqlite3.DatabaseError as error:
-            loaded = self._salvage(error)
-        else:
-            if loaded.damage:
-                copy = self._set_aside()
-                loaded.damage.append(f"the file was kept as it was found in {copy}")
-                self._rewrite(loaded)
+        loaded = self.read()
+        if loaded.damage:
+            try:
+                self._mend(loaded)
+            except OSError as error:
+                raise StoreError(f"{self.path} is damaged and cannot be mended: {error}") from error
         self._own_length = loaded.own_length
         self._clock_high_water = loaded.clock_high_water
         self._suspect = loaded.own_suspect
         return loaded
+
+    def read(self) -> Loaded:
+        """Everything that is sound, and what is not in words; changes nothing in the file."""
+        try:
+            if self._malformed is not None:
+                raise self._malformed
+            return self._read_all()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise StoreError(f"{self.path} could not be read: {error}") from error
+            return self._read_what_is_left(error)
 
     def holds(self, entry: Entry) -> bool:
         """Whether exactly this entry is in the file. Raises sqlite3.Error."""
@@ -365,21 +371,9 @@ class LogFile:
 
     # ---------------------------------------------------------------- damage
 
-    def _set_aside(self) -> Path:
-        """Keep the file as it was found, beside the one that is mended."""
-        number = 1
-        while (copy := Path(f"{self.path}.damaged-{number}")).exists():
-            number += 1
-        for suffix in ("", "-wal"):
-            if os.path.exists(f"{self.path}{suffix}"):
-                shutil.copyfile(f"{self.path}{suffix}", f"{copy}{suffix}")
-        return copy
-
-    def _salvage(self, error: sqlite3.DatabaseError) -> Loaded:
-        """SQLite cannot walk through the file: start a new one with what can still be read."""
-        if not _is_damage(error):
-            raise StoreError(f"{self.path} could not be read: {error}") from error
-        loaded = Loaded(damage=[f"{self.path} is malformed: {error}"])
+    def _read_what_is_left(self, error: sqlite3.DatabaseError) -> Loaded:
+        """SQLite cannot walk through the file: take what can be read from both ends."""
+        loaded = Loaded(damage=[f"the file is malformed: {error}"])
         with suppress(sqlite3.DatabaseError):
             self._read_meta(loaded)
         loaded.own_suspect = True
@@ -397,22 +391,40 @@ class LogFile:
         for read in (self._read_proofs, self._read_peers):
             with suppress(sqlite3.DatabaseError):
                 read(loaded)
-        self._connection.close()
-        copy = self._set_aside()
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                os.remove(f"{self.path}{suffix}")
-        loaded.damage.append(f"the file was kept as it was found in {copy}")
-        self._connection = _connect(self.path)
-        self._create()
-        self._rewrite(loaded)
         return loaded
 
+    def _mend(self, loaded: Loaded) -> None:
+        """Put a new file with what is sound in the place of the damaged one, which is kept.
+
+        A crash on the way leaves the damaged file where it is, or the new one complete.
+        """
+        loaded.damage.append(f"the file was kept as it was found: {self._set_aside()}")
+        self._connection.close()
+        mended = Path(f"{self.path}.mended")
+        _remove(mended)
+        self._connection = _connect(mended)
+        self._create()
+        self._rewrite(loaded)
+        self._connection.close()
+        for suffix in ("-wal", "-shm"):
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+        os.replace(mended, self.path)
+        self._connection = _connect(self.path)
+        self._malformed = None
+
+    def _set_aside(self) -> Path:
+        """A copy of the file as it was found, beside the one that is mended."""
+        number = 1
+        while (copy := Path(f"{self.path}.damaged-{number}")).exists():
+            number += 1
+        for suffix in ("", "-wal"):
+            if os.path.exists(f"{self.path}{suffix}"):
+                shutil.copyfile(f"{self.path}{suffix}", f"{copy}{suffix}")
+        return copy
+
     def _rewrite(self, loaded: Loaded) -> None:
-        """Make the tables hold just what was loaded, in one transaction."""
+        """Fill the empty tables with what was loaded, in one transaction."""
         self._connection.execute("BEGIN IMMEDIATE")
-        for table in ("entries", "authors", "proofs", "peers"):
-            self._connection.execute(f"DELETE FROM {table}")
         rows = [_entry_row(self._authors[entry.author].number, entry) for entry in loaded.entries]
         many = self._connection.executemany
         many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
@@ -442,9 +454,8 @@ class LogFile:
         )
 
     def _unlock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        unlock(self._lock)
+        self._lock = None
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -462,7 +473,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _lock(path: Path) -> int | None:
+def lock(path: Path) -> int | None:
     """Keep other processes out, also those that only copy the file. Raises StoreError."""
     if fcntl is None:
         return None
@@ -482,6 +493,32 @@ def _lock(path: Path) -> int | None:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
+
+
+def unlock(held: int | None) -> None:
+    """Let others in again."""
+    if held is not None:
+        os.close(held)
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def owner_of(path: Path) -> tuple[Genesis, PeerId]:
+    """Whose store a file is, as its meta row says. Raises StoreError."""
+    try:
+        connection = _connect(path)
+        try:
+            rows = connection.execute("SELECT * FROM meta").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise _cannot_open(path, error) from error
+    if len(rows) != 1 or rows[0][-1] != _checksum_of(*rows[0][1:-1]):
+        raise StoreError(f"{path} does not say any more whose it is: that row is damaged")
+    return Genesis.decode(rows[0][1]), PeerId(rows[0][2])
 
 
 def check_owner(
