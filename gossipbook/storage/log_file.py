@@ -162,7 +162,7 @@ class LogFile:
     def holds(self, entry: Entry) -> bool:
         """Whether exactly this entry is in the file. Raises sqlite3.Error."""
         row = self._connection.execute(
-            "SELECT checksum FROM entries JOIN authors ON entries.author = number "
+            "SELECT entries.checksum FROM entries JOIN authors ON entries.author = number "
             "WHERE authors.author = ? AND seq = ?",
             (entry.author, entry.seq),
         ).fetchone()
