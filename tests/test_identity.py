@@ -170,3 +170,47 @@ def test_a_seed_of_another_size_or_type_is_refused(seed) -> None:
 
 def test_short_is_the_first_eight_hexadecimal_digits() -> None:
     assert short(bytes(range(0xA0, 0xC0))) == "a0a1a2a3"
+
+
+def test_a_saved_key_is_loaded_again_and_only_its_owner_may_read_it(tmp_path):
+    keypair = Keypair.generate()
+    path = tmp_path / "peer.key"
+    keypair.save(path)
+    assert Keypair.load(path).seed == keypair.seed
+    assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(UsageError, match="never overwritten"):
+        Keypair.generate().save(path)
+    assert Keypair.load(path).seed == keypair.seed
+
+
+def test_a_key_that_others_may_read_is_refused_with_the_remedy(tmp_path):
+    path = tmp_path / "peer.key"
+    Keypair.generate().save(path)
+    path.chmod(0o644)
+    with pytest.raises(UsageError, match="chmod 600"):
+        Keypair.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not a key file"),
+        ("gossipbook key 2\npeer 00\nsecret 00\n", "not a key file"),
+        ("gossipbook key 1\npeer 00\nsecret zz\n", "damaged"),
+        (f"gossipbook key 1\npeer {'00' * 32}\nsecret {'11' * 32}\n", "damaged"),
+        ("gossipbook key 1\npeer 00\nsecret 00\nmore\n", "not a key file"),
+    ],
+)
+def test_what_is_not_a_key_file_is_refused(tmp_path, text, words):
+    path = tmp_path / "peer.key"
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(UsageError, match=words):
+        Keypair.load(path)
+
+
+def test_a_key_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"nowhere\.key"):
+        Keypair.load(tmp_path / "nowhere.key")
+    with pytest.raises(UsageError, match="no key can be written"):
+        Keypair.generate().save(tmp_path / "nowhere" / "peer.key")
