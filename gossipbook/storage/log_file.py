@@ -72,6 +72,8 @@ CREATE TABLE peers (peer_id BLOB PRIMARY KEY, address BLOB NOT NULL, checksum BL
 """
 
 CHECKSUM_BYTES = 16
+WAL_VERSIONS = b"\x02\x02"
+"""Bytes 18 and 19 of the header: written and read through a write-ahead log."""
 
 
 @dataclass(slots=True)
@@ -85,7 +87,8 @@ class Loaded:
     own_length: int = 0
     """How long our own log was when it was last written; longer than what is left, if damaged."""
     own_suspect: bool = False
-    """Our own log may have been longer still: only peers can tell."""
+    """Our own log may have been longer still, for the row that says so is gone or may be an old
+    one: only peers can tell."""
     damage: list[str] = field(default_factory=list)
 
 
@@ -114,6 +117,9 @@ class LogFile:
         """Whether an ``append`` failed in its commit: then only the file knows the outcome."""
         self._lock = lock(path)
         try:
+            if not path.exists():
+                self._create_file()
+            self._versions = _versions(path)  # SQLite mends them when it opens the file
             self._connection = _connect(path)
             try:
                 self._prepare()
@@ -123,6 +129,9 @@ class LogFile:
         except sqlite3.Error as error:
             self._unlock()
             raise _cannot_open(path, error) from error
+        except OSError as error:
+            self._unlock()
+            raise StoreError(f"the store {path} cannot be opened: {error}") from error
         except BaseException:
             self._unlock()
             raise
@@ -141,7 +150,7 @@ class LogFile:
         if loaded.damage:
             try:
                 self._mend(loaded)
-            except OSError as error:
+            except (OSError, sqlite3.Error) as error:
                 raise StoreError(f"{self.path} is damaged and cannot be mended: {error}") from error
         self._own_length = loaded.own_length
         self._clock_high_water = loaded.clock_high_water
@@ -244,8 +253,10 @@ class LogFile:
             self._malformed = error
             return
         if tables == 0 and application == 0:
-            self._create()
-            return
+            raise StoreError(
+                f"{self.path} is empty. If it was this peer's store, something cut it off: move it "
+                "away and start without; peers give back what they hold"
+            )
         if application != APPLICATION_ID:
             raise StoreError(
                 f"{self.path} is an SQLite database of another program; name another file"
@@ -257,6 +268,25 @@ class LogFile:
             )
         self._upgrade(version)
 
+    def _create_file(self) -> None:
+        """A new store: it stands under its name when it is complete, or not at all."""
+        fresh = Path(f"{self.path}.new")
+        _remove(fresh)
+        self._connection = _connect(fresh)
+        self._create()
+        self._put_in_place(fresh)
+
+    def _put_in_place(self, fresh: Path) -> None:
+        """Close a complete file and make it the store; nothing of an older one may be left that
+        SQLite would take for its write-ahead log."""
+        self.make_durable()  # closing would do it, but does not say when it fails
+        self._connection.close()
+        for suffix in ("-wal", "-shm"):
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+        os.replace(fresh, self.path)
+        _sync_folder(self.path.parent)
+        self._versions = WAL_VERSIONS
+
     def _create(self) -> None:
         statements = f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
         self._connection.executescript(f"{statements} PRAGMA user_version = {SCHEMA_VERSION};")
@@ -267,6 +297,8 @@ class LogFile:
     def _upgrade(self, version: int) -> None:
         if version == SCHEMA_VERSION:
             return
+        if version < 1:
+            raise StoreError(f"{self.path} says it is of format {version}, which there never was")
         steps = "".join(UPGRADES[step] for step in range(version, SCHEMA_VERSION))
         self._connection.executescript(
             f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
@@ -275,7 +307,7 @@ class LogFile:
     # ---------------------------------------------------------------- reading, in detail
 
     def _read_all(self) -> Loaded:
-        loaded = Loaded()
+        loaded = Loaded(damage=self._misbuilt(), own_suspect=self._versions != WAL_VERSIONS)
         self._read_meta(loaded)
         written = self._read_authors(loaded)
         self._authors.clear()
@@ -297,23 +329,30 @@ class LogFile:
         loaded.own_length = max(loaded.own_length, own.length if own else 0)
         return loaded
 
+    def _misbuilt(self) -> list[str]:
+        """What is wrong with the file around the rows: a cell that vanished from a page, an index
+        that leads nowhere, a header that makes it read-only. Takes a fiftieth of reading it all."""
+        if self._versions != WAL_VERSIONS:
+            return [f"the header says format {self._versions.hex()}, not {WAL_VERSIONS.hex()}"]
+        ((found,),) = self._connection.execute("PRAGMA integrity_check(1)").fetchall()
+        return [] if found == b"ok" else [f"the file is misbuilt: {found.decode(errors='replace')}"]
+
     def _read_meta(self, loaded: Loaded) -> None:
         rows = self._connection.execute("SELECT * FROM meta").fetchall()
-        if len(rows) != 1 or rows[0][-1] != _checksum_of(*rows[0][1:-1]):
+        if len(rows) != 1 or not _is_sound(*rows[0][1:]):
             loaded.damage.append("the row that names network, peer and clock is damaged")
             loaded.own_suspect = True
             return
         _, genesis, peer_id, loaded.clock_high_water, loaded.own_length, suspect, _ = rows[0]
-        loaded.own_suspect = bool(suspect)
+        loaded.own_suspect |= bool(suspect)
         check_owner(self.path, self._genesis, self._peer_id, genesis, peer_id)
 
     def _read_authors(self, loaded: Loaded) -> dict[int, _Author]:
         written = {}
         for row in self._connection.execute("SELECT * FROM authors ORDER BY number"):
             number, author, length, head, checksum = row
-            if checksum != _checksum_of(author, length, head):
+            if not _is_sound(number, author, length, head, checksum):
                 loaded.damage.append(f"author {number}: its row is damaged, its log is dropped")
-                loaded.own_suspect = True  # it may be our own
             else:
                 written[number] = _Author(number, PeerId(author), length, EntryId(head))
         return written
@@ -326,7 +365,10 @@ class LogFile:
         loaded: Loaded,
     ) -> None:
         number, seq, hlc, kind, payload, signature, checksum = row
-        if number in cut or number not in written:
+        if number in cut:
+            return
+        if number not in written:
+            loaded.damage.append(f"there are entries of an author {number!r}, and no such author")
             cut[number] = None
             return
         author = written[number].author
@@ -346,8 +388,6 @@ class LogFile:
         if problem:
             loaded.damage.append(f"log of {short(author)}: {problem}")
             cut[number] = None
-            if author == self._peer_id:
-                loaded.own_suspect = True
             return
         log.length, log.head = seq + 1, entry.id
         loaded.entries.append(entry)
@@ -355,7 +395,7 @@ class LogFile:
     def _read_proofs(self, loaded: Loaded) -> None:
         for author, data, checksum in self._connection.execute("SELECT * FROM proofs"):
             try:
-                if checksum != _checksum_of(data):
+                if not _is_sound(data, checksum):
                     raise InvalidEntry("its checksum differs")
                 loaded.proofs.append(ForkProof.decode(data, self._genesis.network_id))
             except (RemoteError, TypeError) as error:
@@ -364,7 +404,7 @@ class LogFile:
 
     def _read_peers(self, loaded: Loaded) -> None:
         for peer_id, address, checksum in self._connection.execute("SELECT * FROM peers"):
-            if isinstance(peer_id, bytes) and checksum == _checksum_of(peer_id, address):
+            if _is_sound(peer_id, address, checksum):
                 loaded.peers.append((PeerId(peer_id), address))
             else:
                 loaded.damage.append("the address of a peer is damaged")
@@ -373,14 +413,16 @@ class LogFile:
 
     def _read_what_is_left(self, error: sqlite3.DatabaseError) -> Loaded:
         """SQLite cannot walk through the file: take what can be read from both ends."""
-        loaded = Loaded(damage=[f"the file is malformed: {error}"])
-        with suppress(sqlite3.DatabaseError):
+        suspect = self._versions != WAL_VERSIONS
+        loaded = Loaded(damage=[f"the file is malformed: {error}"], own_suspect=suspect)
+        try:
             self._read_meta(loaded)
-        loaded.own_suspect = True
+        except sqlite3.DatabaseError:
+            loaded.own_suspect = True
         written = {}
         for row in _readable_rows(self._connection, "authors", "number"):
             number, author, length, head, checksum = row
-            if checksum == _checksum_of(author, length, head):
+            if _is_sound(number, author, length, head, checksum):
                 written[number] = _Author(number, PeerId(author), length, EntryId(head))
                 if author == self._peer_id:
                     loaded.own_length = max(loaded.own_length, length)
@@ -405,10 +447,7 @@ class LogFile:
         self._connection = _connect(mended)
         self._create()
         self._rewrite(loaded)
-        self._connection.close()
-        for suffix in ("-wal", "-shm"):
-            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-        os.replace(mended, self.path)
+        self._put_in_place(mended)
         self._connection = _connect(self.path)
         self._malformed = None
 
@@ -430,9 +469,9 @@ class LogFile:
         many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         many("INSERT INTO authors VALUES (?, ?, ?, ?, ?)", map(_author_row, self._authors.values()))
         proofs = [(one.author, data := one.encode(), _checksum_of(data)) for one in loaded.proofs]
-        many("INSERT INTO proofs VALUES (?, ?, ?)", proofs)
+        many("INSERT OR REPLACE INTO proofs VALUES (?, ?, ?)", proofs)
         peers = [(peer, address, _checksum_of(peer, address)) for peer, address in loaded.peers]
-        many("INSERT INTO peers VALUES (?, ?, ?)", peers)
+        many("INSERT OR REPLACE INTO peers VALUES (?, ?, ?)", peers)
         self._write_meta(loaded.clock_high_water, loaded.own_length, suspect=loaded.own_suspect)
         self._connection.execute("COMMIT")
 
@@ -501,6 +540,21 @@ def unlock(held: int | None) -> None:
         os.close(held)
 
 
+def _versions(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(20)[18:]
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is durable once its folder is; Windows has no such thing."""
+    if fcntl is not None:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def _remove(path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
@@ -516,7 +570,7 @@ def owner_of(path: Path) -> tuple[Genesis, PeerId]:
             connection.close()
     except sqlite3.Error as error:
         raise _cannot_open(path, error) from error
-    if len(rows) != 1 or rows[0][-1] != _checksum_of(*rows[0][1:-1]):
+    if len(rows) != 1 or not _is_sound(*rows[0][1:]):
         raise StoreError(f"{path} does not say any more whose it is: that row is damaged")
     return Genesis.decode(rows[0][1]), PeerId(rows[0][2])
 
@@ -573,7 +627,9 @@ def _readable_rows(connection: sqlite3.Connection, table: str, key: str) -> list
         with suppress(sqlite3.DatabaseError):
             for row in connection.execute(f"SELECT * FROM {table} ORDER BY {order}"):
                 rows[tuple(map(repr, row[:width]))] = row
-    return sorted(rows.values(), key=lambda row: [repr(type(row[0])), *row[:width]])
+    return sorted(
+        rows.values(), key=lambda row: [(repr(type(value)), value) for value in row[:width]]
+    )
 
 
 def _entry_row(number: int, entry: Entry) -> tuple[Any, ...]:
@@ -589,13 +645,19 @@ def _entry_row(number: int, entry: Entry) -> tuple[Any, ...]:
 
 
 def _author_row(author: _Author) -> tuple[Any, ...]:
-    fields = author.author, author.length, author.head
-    return author.number, *fields, _checksum_of(*fields)
+    fields = author.number, author.author, author.length, author.head
+    return *fields, _checksum_of(*fields)
 
 
 def _entry_checksum(entry: Entry) -> bytes | None:
     """Over header, payload and signature: the id is a hash over the first two."""
     return _checksum_of(entry.id, entry.signature)
+
+
+def _is_sound(*row: object) -> bool:
+    """Whether the last value is the checksum of those before it."""
+    checksum = _checksum_of(*row[:-1])
+    return checksum is not None and row[-1] == checksum
 
 
 def _checksum_of(*fields: object) -> bytes | None:
