@@ -77,7 +77,9 @@ class GossipConfig:
     persist_retry_us: int = 1_000_000
     """When to write others' entries again after a write failed; our own submits try at once."""
     settle_us: int = 5_000
-    """How long after a change the books settle by themselves, where somebody subscribed."""
+    """How long the books wait between two settlings by themselves, where somebody subscribed."""
+    settle_soon_us: int = 500
+    """How long a change waits for company where nothing was settled for that long."""
     settle_unwatched_us: int = 100_000
     """The same where nobody did: reading settles at once, and few late entries are undone."""
     confirm_timeout_us: int = 5_000_000

@@ -230,6 +230,7 @@ class GossipProtocol:
         self._left = False
         self._timers: dict[str, int] = {}
         self._announced_us: int | None = None
+        self._settled_us = 0
         stored = stored or StoredState()
         self._restore(stored)
         self._own_length_written = stored.own_length
@@ -923,8 +924,13 @@ class GossipProtocol:
     def _push(self) -> None:
         links = list(self._links.values())
         complete = self._linked_to_everyone()
-        for link, news in self._pusher.round(links, self._now.monotonic_us, complete=complete):
+        for link, news in self._pusher.round(
+            links, self._now.monotonic_us, own=self.own_id, complete=complete
+        ):
             self._send(link, news, droppable=True)
+        due_us = self._pusher.due_us
+        if due_us is not None:
+            self._at("push", due_us)
 
     def _on_want(self, link: Link, want: Want) -> None:
         if not self._may_ask(link):
@@ -1117,6 +1123,7 @@ class GossipProtocol:
     def _settle(self) -> None:
         if not self.replica.needs_settling:
             return
+        self._settled_us = self._now.monotonic_us
         for update in self.replica.settle(now_us=self._now.monotonic_us, local_ms=self.local_ms):
             self._emit(update)
         for market, error in self.replica.take_faults():
@@ -1127,9 +1134,11 @@ class GossipProtocol:
     def _arm_settle(self) -> None:
         if not self.replica.needs_settling:
             return
-        config = self.config
-        delay_us = config.settle_us if self.replica.watched else config.settle_unwatched_us
-        soon_us = self._now.monotonic_us + delay_us
+        config, now_us = self.config, self._now.monotonic_us
+        if self.replica.watched:  # after a pause soon, under load at regular gaps
+            soon_us = max(now_us + config.settle_soon_us, self._settled_us + config.settle_us)
+        else:
+            soon_us = now_us + config.settle_unwatched_us
         if self._timers.get("settle", soon_us + 1) > soon_us:
             self._at("settle", max(self.replica.next_settle_us() or 0, soon_us))
 

@@ -44,15 +44,21 @@ class Pusher:
         at_us = now_us + self._config.coalesce_us
         return at_us if urgent else max(at_us, self._last_round_us + self._config.frame_gap_us)
 
+    @property
+    def due_us(self) -> int | None:
+        """When what was left over is due; None where nothing was."""
+        return self._last_round_us + self._config.frame_gap_us if self._fresh else None
+
     def round(
-        self, links: Sequence[Link], now_us: int, *, complete: bool
+        self, links: Sequence[Link], now_us: int, *, own: PeerId, complete: bool
     ) -> Iterator[tuple[Link, News]]:
-        """The news for each link that lacks something of what was noted."""
-        self._last_round_us = now_us
-        fresh, self._fresh = self._fresh, {}
+        """The news for each link that lacks something of what was noted.
+
+        Between two regular rounds that is our own log alone.
+        """
         runs: dict[LinkId, list[bytes]] = {}
         heads: dict[LinkId, list[Head]] = {}
-        for author, how in fresh.items():
+        for author, how in self._take(now_us, own).items():
             head = self._replica.frontier.get(author)
             lacking = [link for link in links if link.known.get(author, 0) < head.length]
             pushed = self._push(head, self._choose(lacking, how), runs)
@@ -63,6 +69,13 @@ class Pusher:
             its_runs, its_heads = runs.get(link.link), heads.get(link.link)
             if its_runs or its_heads:
                 yield link, News(tuple(its_runs or ()), tuple(its_heads or ()), complete=complete)
+
+    def _take(self, now_us: int, own: PeerId) -> dict[PeerId, int]:
+        if now_us < self._last_round_us + self._config.frame_gap_us and own in self._fresh:
+            return {own: self._fresh.pop(own)}
+        self._last_round_us = now_us
+        fresh, self._fresh = self._fresh, {}
+        return fresh
 
     def _choose(self, lacking: list[Link], how: int) -> list[Link]:
         if how == PUSH_TO_ALL:
