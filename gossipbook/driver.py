@@ -87,6 +87,8 @@ BULK_SIGNATURES = 16
 """So many signatures and more are checked in a worker thread: 0.6 ms here would keep everybody
 else waiting, and handing the work over costs about 0.1 ms."""
 
+FLUSH_POLL_S = 0.005
+
 LOOK_AGAIN_S = 1.0
 """How often a store that could not tell what came of a write is asked again."""
 
@@ -132,6 +134,9 @@ class Driver:
         self.events: Audience[PeerEvent] = Audience()
         self.queue_drops = 0
         self.damage = store.stored.damage
+        self.started = trio.Event()
+        self.closing = False
+        """Nothing more is submitted; what was taken is finished."""
         self.closed = False
         self._store = store
         self._endpoint = endpoint
@@ -154,7 +159,7 @@ class Driver:
 
     # ---------------------------------------------------------------- for the peer
 
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self) -> None:
         """Run until ``close``. Nobody else's cancellation stops it: who uses it may have
         something left to submit when cancelled."""
         try:
@@ -165,25 +170,35 @@ class Driver:
                     if self._endpoint is not None:
                         self._nursery.start_soon(self._accept, self._endpoint)
                     self._carry_out(self.protocol.start(self.now()))
-                    task_status.started()
+                    self.started.set()
         finally:
-            self._written.set()
+            self.started.set()
+            self._end()
 
     async def close(self, *, orderly: bool) -> None:
-        """Stop; ``orderly`` says goodbye to everybody first, which takes a second at most.
+        """Stop; ``orderly`` sends what is due and says goodbye first, within about a second.
 
         Whatever was handed to the store is written. Not to be cancelled: shield it.
         """
+        self.closing = True
+        with trio.move_on_after(FAREWELL_S):
+            while orderly and self.protocol.own.in_flight is not None and not self.closed:
+                await trio.sleep(FLUSH_POLL_S)
         if orderly:
             self.give(Leave())
             with trio.move_on_after(FAREWELL_S):
                 while self._flushing:
-                    await trio.sleep(0.005)
-        self.settle()
-        self.closed = True
+                    await trio.sleep(FLUSH_POLL_S)
         self._writer.unpark_all()
         await self._written.wait()
+        self.settle()
         self._scope.cancel()
+        self._end()
+
+    def _end(self) -> None:
+        """Nothing more will happen: tell everyone who waits."""
+        self.closed = self.closing = True
+        self._written.set()
         self.updates.end()
         self.events.end()
         for pending in self._submits.values():
@@ -191,9 +206,14 @@ class Driver:
             pending.answered.set()
         self._submits.clear()
 
+    @property
+    def refusals(self) -> list[DialRefused]:
+        """Who refuses links at present, and why."""
+        return [_refusal(address, reason) for address, reason in self._refusals.items()]
+
     def give(self, what: Input) -> None:
         """Hand the protocol an input, and carry out what comes of it."""
-        if not self.closed or type(what) in (Persisted, PersistFailed, PersistUndecided):
+        if not self.closed:
             self._carry_out(self.protocol.handle(what, self.now()))
 
     def settle(self) -> None:
@@ -209,7 +229,7 @@ class Driver:
         """Have commands signed and stored. Cancelled means not submitted: a submit that was taken
         into an entry waits for the store, and returns."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self.closed:
+        if self.closing:
             raise PeerClosed("this peer is closed; submit inside its `async with` block")
         token = self._next_submit
         self._next_submit += 1
@@ -224,7 +244,7 @@ class Driver:
                 raise
             with trio.CancelScope(shield=True):
                 await pending.answered.wait()
-            if pending.submitted is None:
+            if pending.submitted is None and not isinstance(pending.error, WriteUndecided):
                 raise  # nothing was submitted after all
         if pending.error is not None:
             raise pending.error
@@ -330,7 +350,7 @@ class Driver:
                 else:
                     self._writes.clear()
                     self.give(PersistFailed(writes[0].token, failure))
-            if self.closed:
+            if self.closing and self.protocol.own.in_flight is None:
                 self._written.set()
                 return
             await self._writer.park()
@@ -352,7 +372,7 @@ class Driver:
 
     async def _find_out(self, entries: Sequence[Entry], reason: str) -> str | None:
         """Read the store again until it tells whether a write stands; why it failed, or None."""
-        while not self.closed:
+        while not self.closing:
             await trio.sleep(LOOK_AGAIN_S)
             try:
                 return None if await self._store.was_written(entries) else reason
@@ -390,7 +410,7 @@ class Driver:
     def _tell_refusal(self, address: Address, reason: str) -> None:
         if self._refusals.get(address) != reason:
             self._refusals[address] = reason
-            self.events.publish(DialRefused(address.decode(errors="replace"), reason))
+            self.events.publish(_refusal(address, reason))
 
     async def _run_link(
         self, connection: Connection, address: Address | None, dialled: bool
@@ -435,3 +455,7 @@ class Driver:
                     self.give(Received(link_id, frame))
         except (ConnectionLost, RemoteError):
             scope.cancel()
+
+
+def _refusal(address: Address, reason: str) -> DialRefused:
+    return DialRefused(address.decode(errors="replace"), reason)

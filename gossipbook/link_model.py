@@ -109,6 +109,13 @@ class LinkModel:
         self.busy_until_us = 0
         """When the wire is free again; never in the future without a bandwidth."""
 
+    def successor(self, link: Link) -> "LinkModel":
+        """The same direction under other conditions: what is under way stays ahead."""
+        model = LinkModel(link, self._random)
+        model._last_arrival_us = self._last_arrival_us
+        model.busy_until_us = self.busy_until_us
+        return model
+
     def arrivals(self, size_bytes: int, now_us: int) -> tuple[int, ...]:
         """The times, in microseconds, at which a message sent now arrives, earliest first.
 

@@ -109,7 +109,9 @@ async def open_peer(
             verifier=verifier or Verifier(),
         )
         async with trio.open_nursery() as nursery:
-            await nursery.start(driver.run)
+            nursery.start_soon(driver.run)
+            with trio.CancelScope(shield=True):
+                await driver.started.wait()
             try:
                 yield Peer(driver, keypair.peer_id, None if endpoint is None else endpoint.address)
             except BaseException as error:  # passed on below, outside the nursery: as itself
@@ -194,10 +196,10 @@ class Peer(PeerView):
         await trio.lowlevel.checkpoint()
         self._require_open()
         replica = self._settled()
-        replica.watched = True
         snapshot = [one for one in replica.snapshot() if market in (None, one.market)]
         wants = None if market is None else lambda update: update.market == market
         subscription = Subscription(buffer, snapshot, wants)
+        replica.watched = True
         audience = self._driver.updates
         audience.add(subscription)
         try:
@@ -208,21 +210,25 @@ class Peer(PeerView):
 
     @asynccontextmanager
     async def events(self, *, buffer: int = 256) -> AsyncIterator[Subscription[PeerEvent]]:
-        """What happens to this peer besides trading, from now on: PeerUp (first one for each peer
-        linked already), PeerDown, ForkProven, ClockSkew, Divergence, DialRefused.
+        """What happens to this peer besides trading, from now on: PeerUp and DialRefused (first
+        those that hold already), PeerDown, ForkProven, ClockSkew, Divergence.
 
         Ends, lags and is cancelled as ``subscribe``. Raises PeerClosed.
         """
         await trio.lowlevel.checkpoint()
         self._require_open()
-        linked = [PeerUp(peer_id) for peer_id in self.peers()]
-        subscription: Subscription[PeerEvent] = Subscription(buffer, linked)
+        standing: list[PeerEvent] = [*map(PeerUp, self.peers()), *self._driver.refusals]
+        subscription: Subscription[PeerEvent] = Subscription(buffer, standing)
         audience = self._driver.events
         audience.add(subscription)
         try:
             yield subscription
         finally:
             audience.remove(subscription)
+
+    def peers(self) -> list[PeerId]:
+        """The peers it has links to, sorted; none when it is closed."""
+        return [] if self._driver.closed else super().peers()
 
     @property
     def running(self) -> GossipProtocol:

@@ -126,7 +126,7 @@ class PeerView:
             busted_trades=replica.busted_count,
             applied_commands=replica.applied_count,
             undone_commands=replica.undone_count,
-            links=len(protocol.linked_peers),
+            links=len(self.peers()),
             queued_submits=protocol.own.queued_count,
             queue_drops=self._queue_drops(),
             gossip=deepcopy(protocol.statistics),

@@ -468,8 +468,9 @@ class GossipProtocol:
         self._check_confirmed()
 
     def _on_leave(self, _: Leave) -> None:
-        self._left = True
         self._save()
+        self._push()  # what was submitted a moment ago
+        self._left = True
         for link in list(self._links.values()):
             self._send(link, Goodbye())
             self._out.append(DropLink(link.link, "we left"))
@@ -971,6 +972,7 @@ class GossipProtocol:
             self._send_compare(link)  # so that the other side sees the difference, too
         frontier = self.replica.frontier
         if compare.frontier_root == frontier.root():
+            link.known[self.own_id] = self.replica.head(self.own_id).length
             return
         authors = max(len(frontier), compare.author_count)
         if caught_up and authors > self.config.small_frontier_limit:

@@ -312,7 +312,8 @@ class Cluster:
         self.link = link
         for peer in self.peers:
             for connection in peer.connections.values():
-                connection.models = (self._link_model(), self._link_model())
+                first, second = connection.models
+                connection.models = first.successor(link), second.successor(link)
 
     def join(self) -> int:
         """A new peer with a new key joins, knowing a few of the others; its index."""

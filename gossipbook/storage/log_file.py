@@ -152,6 +152,10 @@ class LogFile:
                 self._mend(loaded)
             except (OSError, sqlite3.Error) as error:
                 raise StoreError(f"{self.path} is damaged and cannot be mended: {error}") from error
+        try:
+            self.make_durable()  # what a killed process wrote and did not sync can be read, too
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path} cannot be synced: {error}; see to the disk") from error
         self._own_length = loaded.own_length
         self._clock_high_water = loaded.clock_high_water
         self._suspect = loaded.own_suspect

@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import inf
+from weakref import WeakSet
 
 import trio
 
@@ -76,7 +77,7 @@ class MemoryNetwork:
         self._endpoints: dict[Address, MemoryEndpoint] = {}
         self._partition = NO_PARTITION
         self._named_count = 0
-        self._pipes: dict[_Pipe, None] = {}
+        self._pipes: WeakSet[_Pipe] = WeakSet()
 
     def __repr__(self) -> str:
         return f"<MemoryNetwork of {len(self._endpoints)} open transports, {self.link}>"
@@ -97,6 +98,8 @@ class MemoryNetwork:
 
         ``one_way``: what the group sends is lost, what the rest sends still reaches the group.
         """
+        if isinstance(group, str):
+            raise UsageError(f"partition({group!r}): give a list of addresses: [{group!r}]")
         members = [one.address if isinstance(one, MemoryTransport) else one for one in group]
         self._partition = Partition(frozenset(member.encode() for member in members), one_way)
 
@@ -108,7 +111,7 @@ class MemoryNetwork:
         """Make every connection like this from now on, those that stand included."""
         self.link = link
         for pipe in self._pipes:
-            pipe.renew()
+            pipe.model = pipe.model.successor(link)
 
     def is_cut(self, sender: Address, receiver: Address) -> bool:
         """Whether the partition keeps what ``sender`` sends from ``receiver``."""
@@ -172,14 +175,12 @@ class MemoryEndpoint:
         target = network._endpoints.get(address)
         if target is None:
             raise Unreachable(f"nobody listens at {address.decode(errors='replace')!r}")
-        target._check(self._genesis, self._peer_id)
         self._check(target._genesis, target._peer_id)
+        target._check(self._genesis, self._peer_id)
+        if target._dialled.statistics().current_buffer_used >= ACCEPT_LIMIT:
+            raise Unreachable("too many connections wait to be accepted there")
         near, far = self._connect(target)
-        try:
-            target._dialled.send_nowait(far)
-        except trio.WouldBlock:
-            near.close()
-            raise Unreachable("too many connections wait to be accepted there") from None
+        target._dialled.send_nowait(far)
         return near
 
     async def accept(self) -> MemoryConnection:
@@ -240,7 +241,8 @@ class MemoryConnection:
     async def send(self, frames: Sequence[bytes]) -> None:
         """Put frames on their way; waits while too many are."""
         for frame in frames:
-            await self._outgoing.wait_for_room()
+            while not self._closed and self._outgoing.is_full:
+                await self._outgoing.wait_for_room()
             if self._closed:
                 raise ConnectionLost("this end was closed")
             if not self._outgoing.put(frame):  # nobody reads: a reset comes back
@@ -265,6 +267,7 @@ class MemoryConnection:
             self._closed = True
             self._endpoint._connections.pop(self, None)
             self._outgoing.end()
+            self._outgoing.wake_writers()
             self._incoming.abandon()
 
 
@@ -275,7 +278,7 @@ class _Pipe:
         self._network = network
         self._sender = sender
         self._receiver = receiver
-        self.renew()
+        self.model = LinkModel(network.link, network._random_of(sender, receiver))
         self._arriving: list[tuple[int, int, bytes]] = []  # (time, serial, frame)
         self._serial = 0
         self._unread_bytes = 0
@@ -283,19 +286,14 @@ class _Pipe:
         self._abandoned = False  # nobody reads any more
         self._reader = trio.lowlevel.ParkingLot()
         self._writers = trio.lowlevel.ParkingLot()
-        network._pipes[self] = None
-
-    def renew(self) -> None:
-        """Behave from now on as the network's link says now."""
-        random = self._network._random_of(self._sender, self._receiver)
-        self._model = LinkModel(self._network.link, random)
+        network._pipes.add(self)
 
     def put(self, frame: bytes) -> bool:
         """Send a frame; whether anybody is there to read it."""
         counters, now_us = self._network.counters, _now_us()
         counters.messages += 1
         counters.message_bytes += len(frame)
-        arrivals = self._model.arrivals(len(frame), now_us)
+        arrivals = self.model.arrivals(len(frame), now_us)
         if self._network.is_cut(self._sender, self._receiver):
             counters.messages_cut += 1
             return True
@@ -310,10 +308,18 @@ class _Pipe:
         self._reader.unpark_all()
         return True
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is under way that no frame may join it."""
+        return self._unread_bytes > UNREAD_LIMIT_BYTES and not self._abandoned
+
     async def wait_for_room(self) -> None:
-        """Wait until so little is under way that another frame may join it."""
-        while self._unread_bytes > UNREAD_LIMIT_BYTES and not self._abandoned:
-            await self._writers.park()
+        """Wait until something has been read, or writing has become pointless."""
+        await self._writers.park()
+
+    def wake_writers(self) -> None:
+        """Let who waits for room look again."""
+        self._writers.unpark_all()
 
     async def take(self) -> list[bytes]:
         """The frames that have arrived, at least one; none when no more will come."""
@@ -330,7 +336,7 @@ class _Pipe:
         """No more frames will be put in; the reader learns it after a trip, unless that is lost."""
         if self._network.is_cut(self._sender, self._receiver):
             return
-        for at_us in self._model.arrivals(CLOSE_BYTES, _now_us())[:1]:
+        for at_us in self.model.arrivals(CLOSE_BYTES, _now_us())[:1]:
             self._end_us = min(self._end_us, at_us)
             self._reader.unpark_all()
 
@@ -338,7 +344,6 @@ class _Pipe:
         """Nobody will read any more."""
         self._abandoned = True
         self._arriving.clear()
-        self._network._pipes.pop(self, None)
         self._reader.unpark_all()
         self._writers.unpark_all()
 
