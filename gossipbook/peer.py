@@ -184,10 +184,11 @@ class Peer(PeerView):
         """The history of a market (or of all), then every change to it, without a gap.
 
         ``async for update in updates``: first one Update from position 0 for each market, taken
-        before the body runs; then net changes: truncate your copy of the events at
-        ``update.position``, or take back ``update.undone`` and append ``update.events``. A trade in
-        ``undone`` is busted. Iteration ends when the peer is closed. A reader more than ``buffer``
-        updates behind gets the ones it still has, then SubscriberLagged.
+        before the body runs; then net changes: take back ``update.undone`` and add
+        ``update.events``. A trade in ``undone`` is busted. What rests of an order is a sum over
+        its events (see ``Replaced``), so their order does not matter. Iteration ends when the peer
+        is closed. A reader more than ``buffer`` updates behind gets the ones it still has, then
+        SubscriberLagged.
 
         Raises UnknownMarket, PeerClosed. Cancelling leaves nothing behind.
         """

@@ -70,8 +70,11 @@ class ReplicaSettings:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """The net change of one settling. Truncate at ``position`` (an index in the market's merge
-    order), take back ``undone``, append ``events``. What stayed the same is in neither."""
+    """The net change of one settling: take back ``undone``, add ``events``.
+
+    What stayed the same is in neither. ``position`` is the index, in the market's merge order, of
+    the first command undone or applied: what came before it stands untouched.
+    """
 
     market: str
     position: int

@@ -94,12 +94,17 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """An order now has this price and remaining quantity (before it trades, if it then does)."""
+    """An order now has this price and remaining quantity (before it trades, if it then does).
+
+    `previous` is what remained before. So what rests is a sum, whatever the order of the events:
+    accepted, plus `quantity - previous` of each replacement, minus what traded or was cancelled.
+    """
 
     command_id: CommandId
     order_id: OrderId
     price: Decimal
     quantity: Decimal
+    previous: Decimal
     kept_place: bool
 
     @property

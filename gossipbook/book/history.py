@@ -6,8 +6,9 @@ promises that events made from it are the same whenever they are made, that nobo
 that nobody reads, and that truncating to a position leaves exactly what was there at that
 position, running sums included. It refuses to know the book; the engine writes, all others read.
 
-A record's code is a price above zero for a trade, minus a `CancellationCode` for a cancellation,
-or `REPLACED_TO` minus the new price for a replacement. The taker of a trade is not written down:
+A record's code is a price above zero for a trade, one of the codes below zero for a cancellation.
+A replacement makes two records: `REPLACED_FROM` with the lots that remained, and `REPLACED_TO`
+minus the new price with the lots that remain now. The taker of a trade is not written down:
 it is the order that the command placed or replaced.
 
 The engine appends to the lists directly, and the sums are made from them in bulk when somebody
@@ -48,6 +49,7 @@ IOC_REMAINDER = -2
 MARKET_REMAINDER = -3
 SELF_TRADE = -4
 REDUCED = -5
+REPLACED_FROM = -6
 REPLACED_TO = -16
 
 CANCELLATION_REASONS: dict[int, CancellationReason] = {
@@ -172,7 +174,7 @@ class History:
         traded = [size for code, size in zip(codes, sizes, strict=True) if code > 0]
         values = [code * size for code, size in zip(codes, sizes, strict=True) if code > 0]
         withdrawn = [
-            size for code, size in zip(codes, sizes, strict=True) if REPLACED_TO < code < 0
+            size for code, size in zip(codes, sizes, strict=True) if REPLACED_FROM < code < 0
         ]
         rejected = self.outcomes[command:command_end].translate(None, _NOT_REJECTED)
         return Totals(

@@ -53,6 +53,7 @@ from gossipbook.book.history import (
     REDUCED,
     REDUCED_TO_ZERO,
     REPLACED_AND_QUEUED,
+    REPLACED_FROM,
     REPLACED_IN_PLACE,
     REPLACED_TO,
     REQUESTED,
@@ -441,6 +442,7 @@ class MatchingEngine:
             self._cancel_resting(order, REDUCED)
             return REDUCED_TO_ZERO
         if (price == 0 or price == level.price) and remaining <= order.remaining:
+            self._record(order.key, REPLACED_FROM, order.remaining)
             self._record(order.key, REPLACED_TO - level.price, remaining)
             self._resize(order, remaining - order.remaining)
             return REPLACED_IN_PLACE
@@ -455,6 +457,7 @@ class MatchingEngine:
         if crosses and order.post_only:
             return POST_ONLY_WOULD_TRADE
         quantity = order.quantity - order.remaining + remaining
+        self._record(key, REPLACED_FROM, order.remaining)
         self._record(key, REPLACED_TO - price, remaining)
         self._journal(order, _REMOVED)
         self._book.remove(order)

@@ -26,6 +26,7 @@ from gossipbook.book.history import (
     CANCELLATION_REASONS,
     FIRST_REJECTION,
     REJECTION_REASONS,
+    REPLACED_FROM,
     REPLACED_IN_PLACE,
     REPLACED_TO,
     History,
@@ -65,8 +66,12 @@ class Reports:
         events: list[Event] = []
         if outcome == ACCEPTED:
             events.append(self._accepted(command_id, history.instructions[position]))
+        previous = 0
         for key, code, lots in history.records(position):
-            events.append(self._event(position, command_id, key, code, lots))
+            if code == REPLACED_FROM:
+                previous = lots
+            else:
+                events.append(self._event(position, command_id, key, code, lots, previous))
         return tuple(events)
 
     def outcome(self, position: int) -> Event:
@@ -78,9 +83,12 @@ class Reports:
             return Rejected(command_id, REJECTION_REASONS[outcome - FIRST_REJECTION])
         if outcome == ACCEPTED:
             return self._accepted(command_id, history.instructions[position])
-        start = history.starts[position]
+        start, previous = history.starts[position], 0
+        if history.codes[start] == REPLACED_FROM:
+            previous = history.lots[start]
+            start += 1
         record = history.keys[start], history.codes[start], history.lots[start]
-        return self._event(position, command_id, *record)
+        return self._event(position, command_id, *record, previous)
 
     def commands(self, start: int) -> list[CommandRecord]:
         """Every command from a position on, with its outcome."""
@@ -186,7 +194,7 @@ class Reports:
         return Accepted(command_id, command_id, side, self._price(placement.price), quantity)
 
     def _event(
-        self, position: int, command_id: CommandId, key: Key, code: int, lots: int
+        self, position: int, command_id: CommandId, key: Key, code: int, lots: int, previous: int
     ) -> Trade | Cancelled | Replaced:
         if code > 0:
             return self._trade(position, command_id, key, code, lots)
@@ -195,7 +203,8 @@ class Reports:
             return Cancelled(command_id, order_id, quantity, CANCELLATION_REASONS[code])
         price = self._market.ticks_to_price(REPLACED_TO - code)
         kept_place = self._history.outcomes[position] == REPLACED_IN_PLACE
-        return Replaced(command_id, order_id, price, quantity, kept_place)
+        remained = self._market.lots_to_quantity(previous)
+        return Replaced(command_id, order_id, price, quantity, remained, kept_place)
 
     def _trade(
         self, position: int, command_id: CommandId, maker: Key, price: int, lots: int

@@ -1,32 +1,92 @@
 """Parses the command line and chooses the exit status.
 
 0: as demanded. 1: something came out otherwise, and stderr says what. 2: the call or a file is
-wrong, and the message says how. What the commands do stands in files of their names.
+wrong, and the message says how. 130: Ctrl-C. What the commands do stands in files of their names.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
 
 import click
 
 from gossipbook.cli.cases import CaseFileError
+from gossipbook.cli.demo import MARKETS, MOST_PEERS
+from gossipbook.cli.demo import Scenario as DemoScenario
+from gossipbook.cli.demo_screen import show
+from gossipbook.cli.ending import conclude
 from gossipbook.cli.replay import replay_files
-from gossipbook.cli.simulate import LEAST_PEERS, SYMBOLS, Ending, Scenario
+from gossipbook.cli.simulate import LEAST_PEERS, SYMBOLS, Scenario
 from gossipbook.cli.simulate import simulate as play
-from gossipbook.cli.terminal import ProgressReport, show_table
-from gossipbook.errors import UsageError
+from gossipbook.cli.store_commands import audit, keygen, record
+from gossipbook.cli.tape import is_tape_file, replay_tape
+from gossipbook.cli.terminal import ProgressReport
+from gossipbook.errors import StoreError, UsageError
 from gossipbook.link_model import Link
 
 PROBABILITY = click.FloatRange(0, 0.9)
+
+
+def link_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options for what links do to messages; the command gets them together, as `link`."""
+
+    @click.option(
+        "--latency",
+        nargs=2,
+        type=click.FloatRange(0, 10_000),
+        default=(5, 50),
+        show_default=True,
+        metavar="LOW HIGH",
+        help="Least and greatest milliseconds a message takes.",
+    )
+    @click.option(
+        "--loss", type=PROBABILITY, default=0.1, show_default=True, help="Part of messages lost."
+    )
+    @click.option(
+        "--duplication",
+        type=PROBABILITY,
+        default=0.02,
+        show_default=True,
+        help="Part that comes twice.",
+    )
+    @click.option(
+        "--reordering",
+        type=PROBABILITY,
+        default=0.05,
+        show_default=True,
+        help="Part that comes late.",
+    )
+    @wraps(command)
+    def with_link(
+        latency: tuple[float, float],
+        loss: float,
+        duplication: float,
+        reordering: float,
+        **others: object,
+    ) -> None:
+        low_s, high_s = [bound_ms / 1000 for bound_ms in latency]
+        try:
+            link = Link((low_s, high_s), loss, duplication, reordering)
+        except UsageError as error:
+            raise click.UsageError(str(error)) from None
+        command(link=link, **others)
+
+    return with_link
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def gossipbook() -> None:
     """An order book without a server: signed logs, gossip, price-time matching.
 
-    Both commands run in a simulated world: nothing is sent anywhere.
+    Nothing is sent anywhere: peers run in this process, in simulated time but for the demo.
     """
+
+
+gossipbook.add_command(audit)
+gossipbook.add_command(keygen)
+gossipbook.add_command(record)
 
 
 @gossipbook.command()
@@ -39,13 +99,38 @@ def gossipbook() -> None:
     help="Feed the commands through so many gossiping peers on lossy links; all must agree.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the simulated network.")
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON per case on stdout.")
-def replay(files: tuple[str, ...], peers: int | None, seed: int, as_json: bool) -> None:
-    """Run matching cases (JSON lines) and compare what comes out with what the FILES demand.
+@click.option("--trades", type=click.Path(dir_okay=False), help="Of a tape: its trades, as CSV.")
+@click.option("--trust", is_flag=True, help="Of a tape: do not check the signatures.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON per case or tape.")
+def replay(
+    files: tuple[str, ...],
+    peers: int | None,
+    seed: int,
+    trades: str | None,
+    trust: bool,
+    as_json: bool,
+) -> None:
+    """Run a tape, or matching cases (JSON lines), and compare what comes out with what FILES say.
+
+    A tape (`gossipbook record`) is read from front to back: every signature is checked, every
+    command matched, and the root compared with the one recorded.
 
     A mismatch exits with 1 and shows both versions on stderr; a malformed file exits with 2.
     Cases that only hold where every replacement loses its place are skipped and named.
     """
+    tapes = [file for file in files if is_tape_file(file)]
+    if tapes:
+        if len(files) > 1:
+            raise click.UsageError("replay a tape on its own; name one file")
+        if peers is not None:
+            raise click.UsageError("--peers is for cases; a tape says itself who wrote what")
+        try:
+            met = replay_tape(files[0], check_signatures=not trust, trades=trades, as_json=as_json)
+        except StoreError as error:
+            raise click.UsageError(str(error)) from None
+        raise SystemExit(0 if met else 1)
+    if trades is not None or trust:
+        raise click.UsageError("--trades and --trust are for tapes; these files are cases")
     try:
         met = replay_files(files, peers=peers, seed=seed, as_json=as_json)
     except CaseFileError as error:
@@ -71,28 +156,7 @@ def replay(files: tuple[str, ...], peers: int | None, seed: int, as_json: bool) 
 @click.option(
     "--markets", type=click.IntRange(1, len(SYMBOLS)), default=2, show_default=True, help="Markets."
 )
-@click.option(
-    "--latency",
-    nargs=2,
-    type=click.FloatRange(0, 10_000),
-    default=(5, 50),
-    show_default=True,
-    metavar="LOW HIGH",
-    help="Least and greatest milliseconds a message takes.",
-)
-@click.option(
-    "--loss", type=PROBABILITY, default=0.1, show_default=True, help="Part of messages lost."
-)
-@click.option(
-    "--duplication",
-    type=PROBABILITY,
-    default=0.02,
-    show_default=True,
-    help="Part that comes twice.",
-)
-@click.option(
-    "--reordering", type=PROBABILITY, default=0.05, show_default=True, help="Part that comes late."
-)
+@link_options
 @click.option("--seed", type=int, default=1, show_default=True, help="Decides everything.")
 @click.option(
     "--json", "as_json", is_flag=True, help="One JSON object on stdout, the story on stderr."
@@ -101,10 +165,7 @@ def simulate(
     peers: int,
     orders: int,
     markets: int,
-    latency: tuple[float, float],
-    loss: float,
-    duplication: float,
-    reordering: float,
+    link: Link,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -114,11 +175,6 @@ def simulate(
     these are what the merged log gives when it is replayed naively. The same arguments give the
     same output.
     """
-    low_s, high_s = [bound_ms / 1000 for bound_ms in latency]
-    try:
-        link = Link((low_s, high_s), loss, duplication, reordering)
-    except UsageError as error:
-        raise click.UsageError(str(error)) from None
     scenario = Scenario(peers, orders, markets, seed, link)
 
     def tell(at_s: float, what: str) -> None:
@@ -126,46 +182,58 @@ def simulate(
 
     with ProgressReport("simulate", orders, "orders") as progress:
         ending = play(scenario, tell, progress.advance)
-    if as_json:
-        click.echo(json.dumps(ending.as_dict()))
-    else:
-        _show(ending)
-    if ending.failure:
-        click.echo(f"gossipbook simulate: FAILED: {ending.failure}", err=True)
-    raise SystemExit(1 if ending.failure else 0)
+    raise SystemExit(conclude("simulate", ending, as_json=as_json))
 
 
-def _show(ending: Ending) -> None:
-    """The ending as a table and a few lines."""
-    heads = ("peer", "entries", "trades", "busted", "root", "")
-    rows = []
-    for peer in ending.peers:
-        remark = "" if peer.correct else "signed two histories"
-        root = peer.root.hex()[:16]
-        rows.append((peer.index, peer.entries, peer.trades, peer.busted, root, remark))
-    click.echo()
-    show_table(heads, rows)
-    click.echo()
-    holders = sum(count > 0 for count in ending.proofs)
-    show_table(
-        ("measured", "value"),
-        [
-            ("orders submitted", f"{ending.orders:,}"),
-            ("simulated time in all", f"{ending.simulated_s:.3f} s"),
-            ("to converge after the last order", f"{ending.converged_after_s:.3f} s"),
-            (
-                "messages, and those that never arrived",
-                f"{ending.messages:,}, {ending.messages_lost:,}",
-            ),
-            ("bytes sent per order and peer", f"{ending.bytes_per_order:,}"),
-            ("commands undone per order and peer", f"{ending.undone_per_order:.2f}"),
-            ("correct peers that hold the fork proof", f"{holders} of {len(ending.proofs)}"),
-            ("trace", ending.trace_hash.hex()[:16]),
-        ],
-    )
-    click.echo()
-    if not ending.failure:
-        click.echo(
-            f"All {len(ending.proofs)} correct peers hold the same books, trades and roots, and a "
-            "naive replay\nof the merged log gives the same."
-        )
+@gossipbook.command()
+@click.option(
+    "--peers",
+    type=click.IntRange(LEAST_PEERS, MOST_PEERS),
+    default=8,
+    show_default=True,
+    help="Peers at the start; one more joins.",
+)
+@click.option(
+    "--orders",
+    type=click.IntRange(20),
+    default=2_000,
+    show_default=True,
+    help="Orders, cancels and replacements in all; about 65 a second.",
+)
+@click.option(
+    "--markets", type=click.IntRange(1, len(MARKETS)), default=3, show_default=True, help="Markets."
+)
+@link_options
+@click.option(
+    "--seed", type=int, default=1, show_default=True, help="Decides orders and chances, not timing."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on stdout, the story on stderr."
+)
+@click.option(
+    "--screenshot",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    hidden=True,
+    help="Save a picture of the screen during the partition (SVG).",
+)
+def demo(
+    peers: int,
+    orders: int,
+    markets: int,
+    link: Link,
+    seed: int,
+    as_json: bool,
+    screenshot: Path | None,
+) -> None:
+    """Watch peers trade in real time: a partition, a late joiner, a crash, a key used twice.
+
+    They run in this process, on a network that loses messages. On a terminal the screen is live.
+    Exits with 0 only if afterwards all correct peers hold the same books, trades and roots, and if
+    these are what the merged log gives when it is replayed naively; with 130 after Ctrl-C.
+    """
+    scenario = DemoScenario(peers, orders, markets, seed, link)
+    ending = show(scenario, to_stderr=as_json, screenshot=screenshot)
+    if ending is None:
+        click.echo("gossipbook demo: interrupted", err=True)
+        raise SystemExit(130)
+    raise SystemExit(conclude("demo", ending, as_json=as_json))

@@ -2,9 +2,8 @@
 
 This file decides the story: who is cut off, who joins, crashes and cheats, and when. It promises
 the same words for the same arguments, that no fault is left out, and that it calls the end good
-only if all correct peers hold the same books, trades and roots, and if these are what their merged
-log gives when it is sorted by hand and matched once, from the first order to the last, by engines
-that never undo. It refuses to know how the peers come to agree.
+only by the rule in `ending` and if every checker of the simulator is silent. It refuses to know how
+the peers come to agree.
 
     trade | cut off ... heal | a peer joins | crash ... restart | a peer signs two histories | agree
 """
@@ -13,17 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from gossipbook.book.commands import LimitOrder, MarketOrder
-from gossipbook.book.digest import book_root
+from gossipbook.cli.ending import Ending, PeerLine, find_fault
 from gossipbook.errors import NotConverged
 from gossipbook.genesis import Genesis, Market
 from gossipbook.link_model import Link
 from gossipbook.randomness import SeededRandom
 from gossipbook.sim.checkers import check_all
-from gossipbook.sim.checkers import replay as naive_replay
-from gossipbook.sim.cluster import Cluster, ClusterReport, PeerReport
+from gossipbook.sim.cluster import Cluster
 from gossipbook.sim.order_flow import OrderFlow
 from gossipbook.sim.simulated_peer import SimulatedPeer
 
@@ -44,53 +41,6 @@ class Scenario:
     markets: int = 2
     seed: int = 1
     link: Link = LINK
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How it ended. `failure` is empty if all correct peers are equal and right."""
-
-    failure: str
-    orders: int
-    converged_after_s: float
-    simulated_s: float
-    peers: tuple[PeerReport, ...]
-    messages: int
-    messages_lost: int
-    bytes_per_order: int
-    undone_per_order: float
-    proofs: tuple[int, ...]  # how many fork proofs each correct peer holds
-    root: bytes
-    trace_hash: bytes
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON; bytes are in hex."""
-        return {
-            "ok": not self.failure,
-            "failure": self.failure,
-            "orders": self.orders,
-            "converged_after_s": self.converged_after_s,
-            "simulated_s": self.simulated_s,
-            "messages": self.messages,
-            "messages_lost": self.messages_lost,
-            "bytes_per_order": self.bytes_per_order,
-            "undone_per_order": self.undone_per_order,
-            "proofs": list(self.proofs),
-            "root": self.root.hex(),
-            "trace_hash": self.trace_hash.hex(),
-            "peers": [
-                {
-                    "peer": peer.index,
-                    "peer_id": peer.peer_id.hex(),
-                    "correct": peer.correct,
-                    "entries": peer.entries,
-                    "trades": peer.trades,
-                    "busted": peer.busted,
-                    "root": peer.root.hex(),
-                }
-                for peer in self.peers
-            ],
-        }
 
 
 def simulate(
@@ -207,53 +157,41 @@ class Story:
 
     def _judge(self) -> Ending:
         cluster, failure = self.cluster, ""
+        stopped_s = cluster.now
         try:
-            report = cluster.run_until_converged(CONVERGENCE_DEADLINE_S)
+            cluster.run_until_converged(CONVERGENCE_DEADLINE_S)
             failure = self._find_fault()
         except NotConverged as error:
-            failure, report = str(error), cluster.report()
+            failure = str(error)
         else:
             self._tell(f"all {len(cluster.correct_peers)} correct peers agree")
-        return self._ending(failure, report)
+        return self._ending(failure, round(cluster.now - stopped_s, 6))
 
     def _find_fault(self) -> str:
         """What is wrong with peers that claim to agree; empty if nothing is."""
-        peers = self.cluster.correct_peers
-        if len({(peer.root, peer.frontier_root) for peer in peers}) != 1:
-            return "the correct peers' roots differ"
-        for peer in peers:
-            engines = naive_replay(self.cluster, peer)
-            for symbol, engine in engines.items():
-                held = peer.book(symbol).orders, peer.trades(symbol), peer.commands(symbol)
-                if held != (engine.book().orders, engine.trades(), engine.commands()):
-                    return f"peer {peer.index}: {symbol} is not what a naive replay gives"
-            if peer.root != book_root([engine.digest() for engine in engines.values()]):
-                return f"peer {peer.index}: its root is not that of a naive replay"
-        if any(not peer.proofs() for peer in peers):
-            return "a correct peer holds no proof against the equivocator"
+        fault = find_fault({f"peer {peer.index}": peer for peer in self.cluster.correct_peers})
+        if fault:
+            return fault
         try:
             check_all(self.cluster)
         except AssertionError as error:
             return str(error)
         return ""
 
-    def _ending(self, failure: str, report: ClusterReport) -> Ending:
-        cluster, correct = self.cluster, self.cluster.correct_peers
-        undone = self._undone + sum(peer.replica.undone_count for peer in correct)
-        per_peer_order = max(1, self._submitted * len(correct))
+    def _ending(self, failure: str, converged_after_s: float) -> Ending:
+        cluster, counters = self.cluster, self.cluster.counters
+        undone = sum(peer.replica.undone_count for peer in cluster.correct_peers)
         return Ending(
-            failure,
-            self._submitted,
-            report.simulated_s,
-            cluster.now,
-            report.peers,
-            cluster.counters.messages,
-            cluster.counters.messages_lost + cluster.counters.messages_cut,
-            round(cluster.counters.message_bytes / per_peer_order),
-            round(undone / per_peer_order, 2),
-            tuple([len(peer.proofs()) for peer in correct]),
-            report.root,
-            cluster.trace_hash,
+            failure=failure,
+            orders=self._submitted,
+            converged_after_s=converged_after_s,
+            elapsed_s=cluster.now,
+            peers=tuple([_line(peer) for peer in cluster.peers if peer.alive]),
+            messages=counters.messages,
+            messages_lost=counters.messages_lost + counters.messages_cut,
+            message_bytes=counters.message_bytes,
+            undone_commands=self._undone + undone,
+            trace_hash=cluster.trace_hash,
         )
 
     # ---------------------------------------------------------------- words
@@ -264,6 +202,10 @@ class Story:
     def _markets_in_words(self) -> str:
         symbols = SYMBOLS[: self._scenario.markets]
         return symbols[0] if len(symbols) == 1 else f"{', '.join(symbols[:-1])} and {symbols[-1]}"
+
+
+def _line(peer: SimulatedPeer) -> PeerLine:
+    return PeerLine.of(peer.index, peer, correct=peer.correct, busted=peer.replica.busted_count)
 
 
 def _peers(indices: list[int]) -> str:

@@ -24,6 +24,7 @@ from gossipbook.errors import EncodingError
 from gossipbook.identity import PeerId, short
 from gossipbook.log.author_log import MAX_WAITING
 from gossipbook.log.entry import Entry, EntryId
+from gossipbook.peer_view import PeerView
 
 if TYPE_CHECKING:
     from gossipbook.sim.cluster import Cluster
@@ -178,7 +179,7 @@ def check_replay(cluster: Cluster) -> None:
         root = peer.root
         what = (peer.frontier_root, _held_back(peer))
         if what not in replayed:
-            replayed[what] = replay(cluster, peer)
+            replayed[what] = replay(peer)
         engines = replayed[what]
         for market in cluster.genesis.markets:
             engine = engines[market.symbol]
@@ -191,9 +192,12 @@ def check_replay(cluster: Cluster) -> None:
         _same(f"peer {peer.index}: root", root, right)
 
 
-def replay(cluster: Cluster, peer: SimulatedPeer) -> dict[str, MatchingEngine]:
-    """Fresh engines, by market, that have read a peer's merged log from its start."""
-    genesis = cluster.genesis
+def replay(peer: PeerView) -> dict[str, MatchingEngine]:
+    """Fresh engines, by market, that have read a peer's merged log from its start.
+
+    For peers on trio, too.
+    """
+    genesis = peer.genesis
     waiting = _held_back(peer)
     engines = [MatchingEngine(market) for market in genesis.markets]
     for _, entry in _merged(peer):
@@ -270,7 +274,7 @@ CHECKS: tuple[Callable[[Cluster], None], ...] = (
 # -------------------------------------------------------------------- helpers
 
 
-def _merged(peer: SimulatedPeer) -> list[tuple[tuple[int, PeerId, int], Entry]]:
+def _merged(peer: PeerView) -> list[tuple[tuple[int, PeerId, int], Entry]]:
     """The entries that count, in merge order, with the timestamps worked out from the logs."""
     merged = []
     for author, log in peer.replica.logs.items():
@@ -281,7 +285,7 @@ def _merged(peer: SimulatedPeer) -> list[tuple[tuple[int, PeerId, int], Entry]]:
     return sorted(merged, key=lambda pair: pair[0])
 
 
-def _held_back(peer: SimulatedPeer) -> frozenset[EntryId]:
+def _held_back(peer: PeerView) -> frozenset[EntryId]:
     """The entries that wait for their time."""
     return frozenset(entry.id for _, entry in peer.replica._held)
 

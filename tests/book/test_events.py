@@ -41,7 +41,7 @@ def test_identities_tell_apart_kinds_commands_and_orders():
         trade(CommandId("X", b"c" * 32, 0, 0)),
         Cancelled(B, A, Decimal(1), "self-trade"),
         Cancelled(B, B, Decimal(1), "self-trade"),
-        Replaced(B, A, Decimal(1), Decimal(1), True),
+        Replaced(B, A, Decimal(1), Decimal(1), Decimal(2), True),
         Rejected(A, "unknown-order"),
     ]
     assert len({event.identity for event in events}) == len(events)

@@ -386,9 +386,8 @@ def test_a_replacement_into_the_market_trades_under_the_orders_own_id():
         ]
     )
     replaced, trade = engine.events(2)
-    assert replaced == Replaced(
-        order_id(B, 1), order_id(B, 0), 6, engine.market.lot_size * 5, False
-    )
+    lot = engine.market.lot_size
+    assert replaced == Replaced(order_id(B, 1), order_id(B, 0), 6, lot * 5, lot * 5, False)
     assert (trade.command_id, trade.taker, trade.maker) == (
         order_id(B, 1),
         order_id(B, 0),

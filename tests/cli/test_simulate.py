@@ -5,6 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from gossipbook.cli import ending
 from gossipbook.cli import simulate as module
 from gossipbook.cli.app import gossipbook
 
@@ -34,18 +35,18 @@ def test_json_tells_the_ending_and_the_story_goes_to_stderr():
     assert result.exit_code == 0, result.stderr
     assert "cut off" in result.stderr
     (line,) = result.stdout.splitlines()
-    ending = json.loads(line)
-    assert ending["ok"] is True
-    assert ending["failure"] == ""
-    assert ending["orders"] == 80
-    assert ending["bytes_per_order"] > 100  # an entry alone takes about 180
-    assert ending["messages_lost"] > 0
-    assert ending["undone_per_order"] > 0
-    peers = ending["peers"]
+    told = json.loads(line)
+    assert told["ok"] is True
+    assert told["failure"] == ""
+    assert told["orders"] == 80
+    assert told["bytes_per_order"] > 100  # an entry alone takes about 180
+    assert told["messages_lost"] > 0
+    assert told["undone_per_order"] > 0
+    peers = told["peers"]
     assert [peer["peer"] for peer in peers] == [0, 1, 2, 3, 4]  # four, and the one that joined
     assert [peer["peer"] for peer in peers if not peer["correct"]] == [2]
-    assert {peer["root"] for peer in peers if peer["correct"]} == {ending["root"]}
-    assert all(count == 1 for count in ending["proofs"])
+    assert {peer["root"] for peer in peers if peer["correct"]} == {told["root"]}
+    assert all(count == 1 for count in told["proofs"])
     assert set(peers[0]) == {
         "peer", "peer_id", "correct", "entries", "trades", "busted", "root"
     }  # fmt: skip
@@ -58,14 +59,14 @@ def test_small_and_lossy_worlds_end_well(options):
 
 
 def test_what_a_naive_replay_does_not_give_exits_with_1(monkeypatch):
-    honest = module.naive_replay
+    honest = ending.naive_replay
 
-    def mistaken(cluster, peer):
-        engines = honest(cluster, peer)
+    def mistaken(peer):
+        engines = honest(peer)
         next(iter(engines.values())).rewind(3)
         return engines
 
-    monkeypatch.setattr(module, "naive_replay", mistaken)
+    monkeypatch.setattr(ending, "naive_replay", mistaken)
     result = run()
     assert result.exit_code == 1
     assert "FAILED" in result.stderr

@@ -125,7 +125,12 @@ class NaiveMarket:
             return
         keeps_place = price == order.price and remaining <= order.remaining
         replaced = Replaced(
-            self.id(key), self.id(order.key), self.price(price), self.size(remaining), keeps_place
+            self.id(key),
+            self.id(order.key),
+            self.price(price),
+            self.size(remaining),
+            self.size(order.remaining),
+            keeps_place,
         )
         self.now.append(replaced)
         if keeps_place:
