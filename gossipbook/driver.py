@@ -155,6 +155,7 @@ class Driver:
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope(shield=True)
         self._flushing: dict[_Link, None] = {}  # dropped, with something left to send
+        self._said_goodbye = False
         self._written = trio.Event()
 
     # ---------------------------------------------------------------- for the peer
@@ -189,6 +190,7 @@ class Driver:
             with trio.move_on_after(FAREWELL_S):
                 while self._flushing:
                     await trio.sleep(FLUSH_POLL_S)
+        self._said_goodbye = True
         self._writer.unpark_all()
         await self._written.wait()
         self.settle()
@@ -350,7 +352,7 @@ class Driver:
                 else:
                     self._writes.clear()
                     self.give(PersistFailed(writes[0].token, failure))
-            if self.closing and self.protocol.own.in_flight is None:
+            if self._said_goodbye:
                 self._written.set()
                 return
             await self._writer.park()

@@ -169,14 +169,20 @@ class OwnLog:
     def undecided(self, reason: str) -> list[Refusal]:
         """Nobody can tell whether the entry in flight is on disk: its submits are refused, and all
         others until it is known. It keeps its seq, and counts if it turns out to be there."""
-        assert self.in_flight is not None
         self._undecided = (
             f"the disk failed while an order was written, and it is not known yet whether it is "
             f"there; if it is, it stands: {reason}"
         )
-        submits, self.in_flight.submits = self.in_flight.submits, []
+        submits: list[tuple[int, int]] = []
+        if self.in_flight is not None:
+            submits, self.in_flight.submits = self.in_flight.submits, []
         error = WriteUndecided(self._undecided)
         return [(token, error) for token, _ in submits] + self._refuse_all(error)
+
+    def decided(self) -> None:
+        """It is known again what the store holds, with nothing of ours in flight."""
+        if self.in_flight is None:
+            self._undecided = None
 
     def unconfirmed_error(self) -> OwnHeadUnconfirmed:
         """Why nothing can be signed, and what to do."""

@@ -874,6 +874,7 @@ class GossipProtocol:
     def _on_persisted(self, persisted: Persisted) -> None:
         self._saving.pop(persisted.token, None)
         if persisted.token != self._own_token:
+            self.own.decided()
             return
         self._own_token = None
         batch = self.own.landed()
@@ -892,6 +893,7 @@ class GossipProtocol:
         self._next_batch()
 
     def _on_persist_failed(self, failed: PersistFailed) -> None:
+        self.own.decided()
         lost = [token for token in self._saving if token >= failed.token]
         for token in reversed(lost):
             self._unsaved.put_back(self._saving.pop(token))
@@ -903,8 +905,7 @@ class GossipProtocol:
             self._next_batch()
 
     def _on_persist_undecided(self, undecided: PersistUndecided) -> None:
-        if self._own_token is not None and self._own_token >= undecided.token:
-            self._refuse(self.own.undecided(undecided.reason))
+        self._refuse(self.own.undecided(undecided.reason))
 
     def _refuse(self, refusals: Iterable[Refusal]) -> None:
         for token, error in refusals:

@@ -26,9 +26,10 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,9 @@ CREATE TABLE proofs (author BLOB PRIMARY KEY, proof BLOB NOT NULL, checksum BLOB
 CREATE TABLE peers (peer_id BLOB PRIMARY KEY, address BLOB NOT NULL, checksum BLOB NOT NULL);
 """
 
+READ_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""SQLite quotes a damaged schema in its error, and Python takes that for UTF-8."""
+
 CHECKSUM_BYTES = 16
 WAL_VERSIONS = b"\x02\x02"
 """Bytes 18 and 19 of the header: written and read through a write-ahead log."""
@@ -112,7 +116,7 @@ class LogFile:
         self._own_length = 0
         self._clock_high_water = 0
         self._suspect = False
-        self._malformed: sqlite3.DatabaseError | None = None
+        self._malformed: Exception | None = None
         self.committing = False
         """Whether an ``append`` failed in its commit: then only the file knows the outcome."""
         self._lock = lock(path)
@@ -120,9 +124,10 @@ class LogFile:
             if not path.exists():
                 self._create_file()
             self._versions = _versions(path)  # SQLite mends them when it opens the file
-            self._connection = _connect(path)
+            self._connection = self._open()
             try:
-                self._prepare()
+                if self._malformed is None:
+                    self._upgrade()
             except BaseException:
                 self._connection.close()
                 raise
@@ -152,10 +157,6 @@ class LogFile:
                 self._mend(loaded)
             except (OSError, sqlite3.Error) as error:
                 raise StoreError(f"{self.path} is damaged and cannot be mended: {error}") from error
-        try:
-            self.make_durable()  # what a killed process wrote and did not sync can be read, too
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.path} cannot be synced: {error}; see to the disk") from error
         self._own_length = loaded.own_length
         self._clock_high_water = loaded.clock_high_water
         self._suspect = loaded.own_suspect
@@ -167,7 +168,7 @@ class LogFile:
             if self._malformed is not None:
                 raise self._malformed
             return self._read_all()
-        except sqlite3.DatabaseError as error:
+        except READ_ERRORS as error:
             if not _is_damage(error):
                 raise StoreError(f"{self.path} could not be read: {error}") from error
             return self._read_what_is_left(error)
@@ -246,31 +247,15 @@ class LogFile:
 
     # ---------------------------------------------------------------- opening
 
-    def _prepare(self) -> None:
-        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+    def _open(self) -> sqlite3.Connection:
+        """A connection; where SQLite finds the file malformed, one that reads what can be read."""
         try:
-            tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        except sqlite3.DatabaseError as error:
-            if application != APPLICATION_ID:
+            return _connect(self.path, look_first=_check_kind)
+        except READ_ERRORS as error:
+            if not _is_damage(error) or _is_no_database(error):
                 raise
             self._malformed = error
-            return
-        if tables == 0 and application == 0:
-            raise StoreError(
-                f"{self.path} is empty. If it was this peer's store, something cut it off: move it "
-                "away and start without; peers give back what they hold"
-            )
-        if application != APPLICATION_ID:
-            raise StoreError(
-                f"{self.path} is an SQLite database of another program; name another file"
-            )
-        if version > SCHEMA_VERSION:
-            raise StoreError(
-                f"{self.path} was written by a newer gossipbook (format {version}, this one knows "
-                f"{SCHEMA_VERSION}); open it with that version"
-            )
-        self._upgrade(version)
+            return _connect(self.path, look_first=_check_kind, malformed=True)
 
     def _create_file(self) -> None:
         """A new store: it stands under its name when it is complete, or not at all."""
@@ -298,11 +283,10 @@ class LogFile:
         self._connection.execute("COMMIT")
         self.make_durable()  # from now on the main file says whose it is
 
-    def _upgrade(self, version: int) -> None:
+    def _upgrade(self) -> None:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if version == SCHEMA_VERSION:
             return
-        if version < 1:
-            raise StoreError(f"{self.path} says it is of format {version}, which there never was")
         steps = "".join(UPGRADES[step] for step in range(version, SCHEMA_VERSION))
         self._connection.executescript(
             f"BEGIN; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
@@ -338,6 +322,10 @@ class LogFile:
         that leads nowhere, a header that makes it read-only. Takes a fiftieth of reading it all."""
         if self._versions != WAL_VERSIONS:
             return [f"the header says format {self._versions.hex()}, not {WAL_VERSIONS.hex()}"]
+        found = self._connection.execute("SELECT name, sql FROM sqlite_master").fetchall()
+        altered = sorted(set(_tables()) - set(found))
+        if altered:
+            return [f"the definition of table {altered[0][0].decode()} is damaged"]
         ((found,),) = self._connection.execute("PRAGMA integrity_check(1)").fetchall()
         return [] if found == b"ok" else [f"the file is misbuilt: {found.decode(errors='replace')}"]
 
@@ -379,7 +367,7 @@ class LogFile:
         log = self._authors.setdefault(author, _Author(number, author))
         problem = ""
         if seq != log.length:
-            problem = f"entries {log.length} to {seq - 1} are missing"
+            problem = f"entry {log.length} is missing before entry {seq!r}"
         else:
             try:
                 entry = restore_entry(
@@ -415,13 +403,13 @@ class LogFile:
 
     # ---------------------------------------------------------------- damage
 
-    def _read_what_is_left(self, error: sqlite3.DatabaseError) -> Loaded:
+    def _read_what_is_left(self, error: Exception) -> Loaded:
         """SQLite cannot walk through the file: take what can be read from both ends."""
         suspect = self._versions != WAL_VERSIONS
         loaded = Loaded(damage=[f"the file is malformed: {error}"], own_suspect=suspect)
         try:
             self._read_meta(loaded)
-        except sqlite3.DatabaseError:
+        except READ_ERRORS:
             loaded.own_suspect = True
         written = {}
         for row in _readable_rows(self._connection, "authors", "number"):
@@ -435,7 +423,7 @@ class LogFile:
         for row in _readable_rows(self._connection, "entries", "author, seq"):
             self._read_entry(row, written, cut, loaded)
         for read in (self._read_proofs, self._read_peers):
-            with suppress(sqlite3.DatabaseError):
+            with suppress(*READ_ERRORS):
                 read(loaded)
         return loaded
 
@@ -501,19 +489,51 @@ class LogFile:
         self._lock = None
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    """A connection that has the file to itself. Raises sqlite3.Error."""
+def _connect(
+    path: Path,
+    *,
+    look_first: Callable[[sqlite3.Connection, Path], None] | None = None,
+    malformed: bool = False,
+) -> sqlite3.Connection:
+    """A connection that has the file to itself. ``look_first`` may refuse it before anything in it
+    is changed. Raises sqlite3.Error."""
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         connection.text_factory = bytes  # a damaged type byte must not become a decoding error
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode = WAL")
+        if malformed:  # then SQLite puts up with a broken schema and with pages that are missing
+            connection.execute("PRAGMA writable_schema = ON")
+        if look_first is not None:
+            look_first(connection, path)
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != b"wal":
+            raise sqlite3.OperationalError("no write-ahead log can be used here")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA trusted_schema = OFF")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _check_kind(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises StoreError where it is not ours, or of another format. Changes nothing."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        if path.stat().st_size < 512:
+            raise StoreError(
+                f"{path} is empty. If it was this peer's store, something cut it off: move it "
+                "away and start without; peers give back what they hold"
+            )
+        raise StoreError(f"{path} is an SQLite database of another program; name another file")
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} was written by a newer gossipbook (format {version}, this one knows "
+            f"{SCHEMA_VERSION}); open it with that version"
+        )
+    if version < 1:
+        raise StoreError(f"{path} says it is of format {version}, which there never was")
 
 
 def lock(path: Path) -> int | None:
@@ -533,8 +553,9 @@ def lock(path: Path) -> int | None:
             f"the store {path} is in use by another peer (process {holder}); stop that one first, "
             "or give this peer a store and a key of its own"
         ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    with suppress(OSError):  # only to tell others who it is
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
 
 
@@ -599,7 +620,7 @@ def check_owner(
         )
 
 
-def _cannot_open(path: Path, error: sqlite3.Error) -> StoreError:
+def _cannot_open(path: Path, error: Exception) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreError(f"the store {path} is in use by another process; stop that one first")
@@ -612,7 +633,23 @@ def _cannot_open(path: Path, error: sqlite3.Error) -> StoreError:
     return StoreError(f"the store {path} cannot be opened: {error}")
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
+@cache
+def _tables() -> list[tuple[bytes, bytes]]:
+    """The tables as they are made: name and definition."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.text_factory = bytes
+        connection.executescript(SCHEMA)
+        query = "SELECT name, sql FROM sqlite_master WHERE type = 'table'"
+        return connection.execute(query).fetchall()
+
+
+def _is_no_database(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB
+
+
+def _is_damage(error: Exception) -> bool:
+    if isinstance(error, UnicodeDecodeError):
+        return True
     code = getattr(error, "sqlite_errorcode", 0)
     return code == sqlite3.SQLITE_IOERR_SHORT_READ or code & 0xFF in (
         sqlite3.SQLITE_CORRUPT,
@@ -628,7 +665,7 @@ def _readable_rows(connection: sqlite3.Connection, table: str, key: str) -> list
     width = key.count(",") + 1
     for direction in ("ASC", "DESC"):
         order = ", ".join(f"{column.strip()} {direction}" for column in key.split(","))
-        with suppress(sqlite3.DatabaseError):
+        with suppress(*READ_ERRORS):
             for row in connection.execute(f"SELECT * FROM {table} ORDER BY {order}"):
                 rows[tuple(map(repr, row[:width]))] = row
     return sorted(

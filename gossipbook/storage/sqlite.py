@@ -79,6 +79,10 @@ class OpenSqliteStore:
         """Open the file and read it all. Blocks."""
         self._file = LogFile(self._path, self._genesis, self._peer_id)
         loaded = self._file.load()
+        try:  # what a killed process wrote and did not sync can be read, too
+            self._file.make_durable()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path} cannot be synced: {error}; see to the disk") from error
         for what in loaded.damage:
             log.warning("%s: %s", self._path, what)
         self.stored = _state(loaded)
@@ -142,9 +146,13 @@ class OpenSqliteStore:
         """Read what is on disk, with nothing of what this process remembers."""
         self.close()
         try:
+            if not self._path.exists():  # a new one would know nothing of the old one's seqs
+                raise StoreError("it is gone; put it back")
             self._file = LogFile(self._path, self._genesis, self._peer_id)
+            if damage := self._file.read().damage:  # this process may know more than what is left
+                raise StoreError(f"{damage[0]}; start the peer anew, which mends it")
             self._file.load()
-        except (StoreError, sqlite3.Error) as error:
+        except (StoreError, OSError, sqlite3.Error) as error:
             self.close()
             raise WriteUndecided(f"{self._path} cannot be opened again: {error}") from error
 

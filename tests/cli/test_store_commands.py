@@ -95,7 +95,7 @@ def test_json_says_the_same(store: Path, written: tuple[Path, gb.Peer]) -> None:
     [
         ("UPDATE entries SET payload = x'00' WHERE seq = 3 AND author = 1", "entry 3"),
         ("UPDATE entries SET hlc = hlc + 1 WHERE seq = 5 AND author = 2", "entry 5"),
-        ("DELETE FROM entries WHERE seq = 7 AND author = 1", "7 to 7 are missing"),
+        ("DELETE FROM entries WHERE seq = 7 AND author = 1", "entry 7 is missing"),
         ("DELETE FROM entries WHERE seq > 30 AND author = 1", "31 entries are left of"),
         ("UPDATE meta SET clock_high_water = 5", "network, peer and clock"),
     ],
