@@ -9,13 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
-from bench import matching, pipeline, simulation
+from bench import convergence, matching, pipeline, replication, simulation
 from bench.report import Results, progress, write_json
 
 BENCHES: dict[str, tuple[str, Callable[[list[str]], Results | None]]] = {
     "matching": ("the matching engine alone, forwards and backwards", matching.main),
     "pipeline": ("one order through the stages of a peer", pipeline.main),
     "simulation": ("many peers in one simulated world", simulation.main),
+    "convergence": ("how soon peers agree, through loss and partitions", convergence.main),
+    "replication": ("trio peers that write at once, beside PySyncObj and pycrdt", replication.main),
 }
 
 

@@ -138,7 +138,8 @@ class Peer(PeerView):
         return tuple(self._driver.damage)
 
     def __repr__(self) -> str:
-        state = "closed" if self._driver.closed else f"{len(self.peers())} links"
+        links = len(self.peers())
+        state = "closed" if self._driver.closed else f"{links} link{'s' * (links != 1)}"
         return f"<Peer {short(self.peer_id)}, {self.entry_count} entries, {state}>"
 
     @overload

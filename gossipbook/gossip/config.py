@@ -55,6 +55,10 @@ class GossipConfig:
     chunk_entries: int = 256
     chunk_bytes: int = 131_072
     fetch_timeout_us: int = 1_000_000
+    quick_fetch_entries: int = 16
+    quick_fetch_us: int = 100_000
+    """Up to so many entries are asked for again after this and four round trips: half of what is
+    lost is a single entry's request or answer, and a second is long for those who wait for it."""
     fetches_per_author: int = 4
     fetches_per_link: int = 4
     unknown_authors_limit: int = 4_096

@@ -1187,10 +1187,20 @@ class GossipProtocol:
             have=self._have,
             claims=self._claims,
             next_missing=self._next_missing,
+            patience_us=self._fetch_patience_us,
         )
         for link_id, ranges in asks.items():
             self._send(self._links[link_id], Want(tuple(ranges)))
         self._wake_fetcher()
+
+    def _fetch_patience_us(self, link_id: LinkId, count: int) -> int:
+        """A few entries are there after a trip and back, or were lost; a link that was too slow for
+        that is given twice the time, and many entries the whole of it."""
+        link, config = self._links[link_id], self.config
+        if count > config.quick_fetch_entries or not link.clock.round_trip_us:
+            return config.fetch_timeout_us
+        quick_us = config.quick_fetch_us + 4 * link.clock.round_trip_us
+        return min(quick_us << min(link.fetch_failures, 8), config.fetch_timeout_us)
 
     def _have(self, author: PeerId) -> int:
         log = self.replica.logs.get(author)

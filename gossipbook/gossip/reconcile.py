@@ -117,12 +117,14 @@ class Fetcher:
         have: Callable[[PeerId], int],
         claims: Callable[[PeerId], list[tuple[LinkId, int]]],
         next_missing: Callable[[PeerId, int], int] = lambda _, seq: seq,
+        patience_us: Callable[[LinkId, int], int] | None = None,
     ) -> dict[LinkId, list[tuple[PeerId, int, int]]]:
         """What to ask of whom now: (author, first, count) by link.
 
         ``have`` tells how far our own log reaches, ``claims`` which links claim more, and how far.
         ``next_missing`` skips what came early and waits for its ancestors: asked for again, it
-        would only come again, at the speed of the link.
+        would only come again, at the speed of the link. ``patience_us`` tells how long to wait for
+        so many entries from a link.
         """
         asks: dict[LinkId, list[tuple[PeerId, int, int]]] = {}
         room: dict[LinkId, int] = {}  # entries that may still be asked of a link in this plan
@@ -145,7 +147,10 @@ class Fetcher:
                 room[link] -= count
                 self._link_load[link] = self._link_load.get(link, 0) + count
                 asks.setdefault(link, []).append((author, first, count))
-                ranges.append(Range(link, first, first + count, now_us + config.fetch_timeout_us))
+                timeout_us = config.fetch_timeout_us
+                if patience_us is not None:
+                    timeout_us = patience_us(link, count)
+                ranges.append(Range(link, first, first + count, now_us + timeout_us))
                 self._on_order[author] = ranges
             if ranges or all(end <= first for _, end in claimed):
                 del self._due_us[author]  # comes back when something arrives or expires

@@ -14,7 +14,10 @@ from gossipbook.log.entry import Entry, signature_is_good
 
 
 class Verifier:
-    """Checks signatures, remembering the good ones. Not shared between threads while in use."""
+    """Checks signatures, remembering the good ones.
+
+    Several threads may use one: at worst they check a signature twice.
+    """
 
     __slots__ = ("_verified", "checked_count")
 
