@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test check bench docs soak setup clean
+.PHONY: help demo test check bench docs soak soak-crash setup clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@touch $(STAMP)
 
-demo: $(STAMP)  ## peers that trade through a partition, a crash and a cheat, and end up equal
+demo: $(STAMP)  ## watch peers trade through a partition, a kill and a cheat, and end up equal
 	@$(BIN)/gossipbook demo
 
 test: $(STAMP)  ## all tests (two processes; a few minutes)
@@ -51,6 +51,9 @@ $(VENV)/.docs-installed: $(STAMP)
 
 soak: $(STAMP)  ## fault schedules by the hour; resumable (SOAK_HOURS=1)
 	$(BIN)/python -m tests.soak --hours $(or $(SOAK_HOURS),1)
+
+soak-crash: $(STAMP)  ## kill a submitting peer, over and over; resumable (CRASH_KILLS=1000)
+	$(BIN)/python -m tests.crash.soak --kills $(or $(CRASH_KILLS),1000)
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -295,7 +295,7 @@ class LogFile:
     # ---------------------------------------------------------------- reading, in detail
 
     def _read_all(self) -> Loaded:
-        loaded = Loaded(damage=self._misbuilt(), own_suspect=self._versions != WAL_VERSIONS)
+        loaded = Loaded(damage=self._misbuilt())
         self._read_meta(loaded)
         written = self._read_authors(loaded)
         self._authors.clear()
@@ -405,8 +405,7 @@ class LogFile:
 
     def _read_what_is_left(self, error: Exception) -> Loaded:
         """SQLite cannot walk through the file: take what can be read from both ends."""
-        suspect = self._versions != WAL_VERSIONS
-        loaded = Loaded(damage=[f"the file is malformed: {error}"], own_suspect=suspect)
+        loaded = Loaded(damage=[f"the file is malformed: {error}"])
         try:
             self._read_meta(loaded)
         except READ_ERRORS:
@@ -432,14 +431,22 @@ class LogFile:
 
         A crash on the way leaves the damaged file where it is, or the new one complete.
         """
-        loaded.damage.append(f"the file was kept as it was found: {self._set_aside()}")
+        kept = self._set_aside()
+        loaded.damage.append(f"the file was kept as it was found: {kept}")
         self._connection.close()
         mended = Path(f"{self.path}.mended")
-        _remove(mended)
-        self._connection = _connect(mended)
-        self._create()
-        self._rewrite(loaded)
-        self._put_in_place(mended)
+        try:
+            _remove(mended)
+            self._connection = _connect(mended)
+            self._create()
+            self._rewrite(loaded)
+            self._put_in_place(mended)
+        except BaseException:  # the damaged file is where it was: the next start tries again
+            self._connection.close()
+            if mended.exists():
+                _remove(mended)
+                _remove(kept)
+            raise
         self._connection = _connect(self.path)
         self._malformed = None
 
@@ -448,9 +455,13 @@ class LogFile:
         number = 1
         while (copy := Path(f"{self.path}.damaged-{number}")).exists():
             number += 1
-        for suffix in ("", "-wal"):
-            if os.path.exists(f"{self.path}{suffix}"):
-                shutil.copyfile(f"{self.path}{suffix}", f"{copy}{suffix}")
+        try:
+            for suffix in ("", "-wal"):
+                if os.path.exists(f"{self.path}{suffix}"):
+                    shutil.copyfile(f"{self.path}{suffix}", f"{copy}{suffix}")
+        except OSError:
+            _remove(copy)  # half a copy is none
+            raise
         return copy
 
     def _rewrite(self, loaded: Loaded) -> None:
