@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
-from bench import convergence, matching, pipeline, replication, simulation
+from bench import convergence, matching, pipeline, replication, simulation, storage
 from bench.report import Results, progress, write_json
 
 BENCHES: dict[str, tuple[str, Callable[[list[str]], Results | None]]] = {
@@ -18,6 +18,7 @@ BENCHES: dict[str, tuple[str, Callable[[list[str]], Results | None]]] = {
     "simulation": ("many peers in one simulated world", simulation.main),
     "convergence": ("how soon peers agree, through loss and partitions", convergence.main),
     "replication": ("trio peers that write at once, beside PySyncObj and pycrdt", replication.main),
+    "storage": ("durable submits beside bare SQLite, restarts, the collector", storage.main),
 }
 
 

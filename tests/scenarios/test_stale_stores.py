@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import trio
 from twins.scenario import limit
-from twins.store_files import PAGE_BYTES, overwrite, root_page, tamper
+from twins.store_files import PAGE_BYTES, folder_in_memory, overwrite, root_page, tamper
 from twins.stored_peers import StoredPeers, back_up, delete, put_back, stored_peers
 from twins.trio_peers import until
 from twins.virtual_time import virtual_time
@@ -25,6 +25,13 @@ import gossipbook as gb
 from gossipbook.randomness import SeededRandom
 
 pytestmark = virtual_time
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with folder_in_memory() as folder:
+        yield folder
+
 
 Damage = Callable[[Path, gb.PeerId], None]
 
@@ -43,7 +50,7 @@ def lose_the_middle(store: Path, author: gb.PeerId) -> None:
 
 
 def alter_an_entry(store: Path, author: gb.PeerId) -> None:
-    tamper(store, f"UPDATE entries SET hlc = hlc + 1 WHERE {OF_AUTHOR} AND seq = 3", author)
+    tamper(store, f"UPDATE entries SET hlc = hlc + 1 WHERE {OF_AUTHOR} AND seq = 2", author)
 
 
 def lose_the_author(store: Path, author: gb.PeerId) -> None:
