@@ -152,6 +152,8 @@ class Driver:
         self._timer = trio.CancelScope()
         self._timer_s: float = inf
         self._refusals: dict[Address, str] = {}
+        self._inputs: deque[Input] = deque()
+        self._handling = False
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope(shield=True)
         self._flushing: dict[_Link, None] = {}  # dropped, with something left to send
@@ -203,8 +205,15 @@ class Driver:
         self._written.set()
         self.updates.end()
         self.events.end()
-        for pending in self._submits.values():
-            pending.error = PeerClosed("the peer was closed before it signed the order")
+        in_flight = self.protocol.own.in_flight
+        taken = {token for token, _ in in_flight.submits} if in_flight is not None else set()
+        for token, pending in self._submits.items():
+            if token in taken:
+                pending.error = WriteUndecided(
+                    "the peer ended while the order was written; if it is in the store, it stands"
+                )
+            else:
+                pending.error = PeerClosed("the peer was closed before it signed the order")
             pending.answered.set()
         self._submits.clear()
 
@@ -214,9 +223,22 @@ class Driver:
         return [_refusal(address, reason) for address, reason in self._refusals.items()]
 
     def give(self, what: Input) -> None:
-        """Hand the protocol an input, and carry out what comes of it."""
-        if not self.closed:
-            self._carry_out(self.protocol.handle(what, self.now()))
+        """Hand the protocol an input, and carry out what comes of it.
+
+        An input that comes up while outputs are being carried out waits until they are: they have
+        an order, and a timer that was set later must not be overtaken by one set earlier.
+        """
+        self._inputs.append(what)
+        if self._handling:
+            return
+        self._handling = True
+        try:
+            while self._inputs:
+                what = self._inputs.popleft()
+                if not self.closed:
+                    self._carry_out(self.protocol.handle(what, self.now()))
+        finally:
+            self._handling = False
 
     def settle(self) -> None:
         """Bring the books up to date because somebody is about to read them."""
@@ -242,7 +264,7 @@ class Driver:
         except trio.Cancelled:
             if self.protocol.own.is_queued(token):
                 self.give(Withdraw(token))
-                del self._submits[token]
+                self._submits.pop(token, None)
                 raise
             with trio.CancelScope(shield=True):
                 await pending.answered.wait()
@@ -362,9 +384,10 @@ class Driver:
         entries: list[Entry] = [entry for write in writes for entry in write.entries]
         proofs = [proof for write in writes for proof in write.proofs]
         peers = [peer for write in writes for peer in write.peers]
+        signed = any(write.signed for write in writes)
         clock = max(write.clock_high_water for write in writes)
         try:
-            await self._store.write(entries, proofs, clock, peers)
+            await self._store.write(entries, proofs, clock, peers, signed)
         except WriteRolledBack as error:
             return str(error)
         except WriteUndecided as error:
@@ -373,14 +396,19 @@ class Driver:
         return None
 
     async def _find_out(self, entries: Sequence[Entry], reason: str) -> str | None:
-        """Read the store again until it tells whether a write stands; why it failed, or None."""
+        """Read the store again until it tells whether a write stands; why it failed, or None.
+
+        A peer that is closed before that writes nothing more: the next start will look.
+        """
         while not self.closing:
             await trio.sleep(LOOK_AGAIN_S)
             try:
                 return None if await self._store.was_written(entries) else reason
             except WriteUndecided as error:
                 reason = str(error)
-        return reason  # the next start will look
+        self._written.set()
+        await trio.sleep_forever()
+        raise AssertionError("the driver has ended")
 
     async def _verify_in_thread(self, verify: Verify) -> None:
         check = self._verifier.check

@@ -80,7 +80,7 @@ class GossipConfig:
     """How long others' entries gather before they are written; our own are written at once."""
     persist_retry_us: int = 1_000_000
     """When to write others' entries again after a write failed; our own submits try at once."""
-    settle_us: int = 5_000
+    settle_us: int = 2_000
     """How long the books wait between two settlings by themselves, where somebody subscribed."""
     settle_soon_us: int = 500
     """How long a change waits for company where nothing was settled for that long."""

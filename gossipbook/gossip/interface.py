@@ -134,6 +134,8 @@ class Persist(NamedTuple):
     clock_high_water: int
     peers: tuple[tuple[PeerId, Address], ...] = ()
     """Peers we had links to, and where they say they can be dialled."""
+    signed: bool = False
+    """Whether it holds an entry that we have just signed: then our head was confirmed."""
 
 
 class Verify(NamedTuple):

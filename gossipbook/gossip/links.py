@@ -83,6 +83,7 @@ class Link:
     own_head_answered: bool = False
     own_head_asked_us: int = 0
     own_head_claimed: int = 0
+    own_head_held: int = 0  # how much of our own log it said that it holds; pushes do not raise it
     complete: bool = False  # it pushes its own entries to everyone
 
     @classmethod

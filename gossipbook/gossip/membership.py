@@ -78,7 +78,8 @@ class AddressBook:
         if known is None:
             return
         known.failures += 1
-        if not known.bootstrap and known.failures >= self._config.forget_after_failures:
+        forget = known.failures >= self._config.forget_after_failures
+        if forget and not known.bootstrap and len(self._peers) > self._config.link_target:
             self._remove(address)
             return
         pause = min(

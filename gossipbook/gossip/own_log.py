@@ -72,7 +72,7 @@ class OwnLog:
         self.forked = False
         self._damaged = damaged
         self._undecided: str | None = None  # why the outcome of the write in flight is not known
-        self._signed_any = False
+        self._landed_any = False  # since the start
 
     @property
     def queued_count(self) -> int:
@@ -149,12 +149,15 @@ class OwnLog:
             payload=encode_payload(commands),
         )
         self._replica.clock.observe(hlc)
-        self._signed_any = True
         self.in_flight = InFlight(entry, submits)
         return self.in_flight, []
 
     def landed(self) -> InFlight:
         """The entry in flight is on disk."""
+        self._landed_any = True
+        return self._decide()
+
+    def _decide(self) -> InFlight:
         batch = self.in_flight
         assert batch is not None, "something was persisted that was not in flight"
         self.in_flight = None
@@ -164,7 +167,7 @@ class OwnLog:
     def failed(self, reason: str) -> list[Refusal]:
         """The write was rolled back: its submits are refused, and the seq is free."""
         error = WriteRolledBack(f"the store could not write the order, nothing was sent: {reason}")
-        return [(token, error) for token, _ in self.landed().submits]
+        return [(token, error) for token, _ in self._decide().submits]
 
     def undecided(self, reason: str) -> list[Refusal]:
         """Nobody can tell whether the entry in flight is on disk: its submits are refused, and all
@@ -194,8 +197,14 @@ class OwnLog:
         After a start with an old store that is our own past coming back. Once we have signed
         something since the start, somebody else is signing with our key.
         """
-        if self._signed_any:
+        if self._landed_any:
             self.forked = True
+
+    def doubt(self) -> None:
+        """A peer knows more of our log than we hold: whoever confirmed it knew less. As long as
+        nothing was signed since the start, that can be put right."""
+        if not self._landed_any:
+            self.confirmed = False
 
     def forked_error_if_any(self) -> IdentityForked | None:
         return self._forked_error() if self.forked else None

@@ -226,6 +226,8 @@ class GossipProtocol:
         self._next_token = 1
         self._own_token: int | None = None
         self._first_confirmation_us: int | None = None
+        # What peers claimed of our own log that gave some of it back; longer than their links.
+        self._own_lengths_shown: dict[PeerId, int] = {}
         self._skew_told_us: int | None = None
         self._left = False
         self._timers: dict[str, int] = {}
@@ -331,7 +333,7 @@ class GossipProtocol:
 
     def seen_by(self, seq: int) -> int:
         """How many linked peers are known to hold our own entry ``seq``."""
-        return sum(link.known_length(self.own_id) > seq for link in self._links.values())
+        return sum(link.own_head_held > seq for link in self._links.values())
 
     @property
     def linked_peers(self) -> list[PeerId]:
@@ -538,13 +540,21 @@ class GossipProtocol:
         if head.author != self.own_id:
             raise ProtocolViolation("the first word is about somebody else's log")
         own = self.replica.head(self.own_id)
+        first_word = not (link.own_head_answered or link.own_head_claimed)
         link.own_head_claimed = max(head.length, link.own_head_claimed)
+        if head.length > own.length and first_word:  # who lies later keeps nobody from signing
+            self._doubt_own_head()
         log = self.replica.logs.get(self.own_id)
         ours = None if log is None else log.id_at(head.length - 1)
         agrees = head.length == 0 or ours == head.head_id
         link.own_head_answered = agrees or head.length > own.length
         self._on_head(link, head, from_frontier=True)
         self._check_confirmed()
+
+    def _doubt_own_head(self) -> None:
+        """A peer holds more of our log than we do, so whoever confirmed it knew too little."""
+        self.own.doubt()
+        self._first_confirmation_us = None
 
     def _check_confirmed(self) -> None:
         """May we sign? Once a linked peer confirmed our head and the others had a second."""
@@ -569,7 +579,9 @@ class GossipProtocol:
         log = self.replica.logs.get(self.own_id)
         length = 0 if log is None else log.length
         links = self._links.values()
-        if any(link.own_head_claimed > length for link in links) or (log and log.waiting_count):
+        claims = [link.own_head_claimed for link in links]
+        claims += self._own_lengths_shown.values()
+        if max(claims, default=0) > length or (log and log.waiting_count):
             return False  # somebody holds more of our log than we do: it is fetched first
         if length < self._own_length_written:
             return False  # we held more of it once, and nobody has given it back yet
@@ -670,7 +682,13 @@ class GossipProtocol:
         good = [entry for entry in verified.entries if entry is not None]
         self.statistics.novel_entries += len(good)
         self.statistics.novel_bytes += pending.size_bytes
+        own_length = self._have(self.own_id)
         error = self._admit(good, link, tell_only=pending.reply) if good else None
+        if link is not None and self._have(self.own_id) > own_length:
+            claimed = max(link.own_head_claimed, link.known_length(self.own_id))
+            self._own_lengths_shown[link.peer_id] = claimed
+            self._doubt_own_head()
+            self._check_confirmed()
         if link is not None:
             self._got(link, pending.spans)
         if len(good) < len(verified.entries):
@@ -721,6 +739,8 @@ class GossipProtocol:
 
     def _learn(self, link: Link, author: PeerId, length: int) -> None:
         """The link claims to hold so much of an author's log."""
+        if author == self.own_id:
+            link.own_head_held = length
         if author not in link.known:
             log = self.replica.logs.get(author)
             if log is not None:
@@ -868,7 +888,13 @@ class GossipProtocol:
             self._save()  # what came before it stands before it on the disk
             self._own_token = self._token()
             self._out.append(
-                Persist(self._own_token, (batch.entry,), (), self.replica.clock.high_water)
+                Persist(
+                    self._own_token,
+                    (batch.entry,),
+                    (),
+                    self.replica.clock.high_water,
+                    signed=True,
+                )
             )
 
     def _on_persisted(self, persisted: Persisted) -> None:
@@ -877,8 +903,10 @@ class GossipProtocol:
             self.own.decided()
             return
         self._own_token = None
+        self._after("persist", self.config.persist_us)
         batch = self.own.landed()
         added = self.replica.add((batch.entry,), local_ms=self.local_ms)
+        self._persist((), added.proofs)
         self._announce(added.proofs)
         if not self.replica.logs[self.own_id].holds(batch.entry):
             error = self.own.forked_error_if_any()
@@ -897,8 +925,7 @@ class GossipProtocol:
         lost = [token for token in self._saving if token >= failed.token]
         for token in reversed(lost):
             self._unsaved.put_back(self._saving.pop(token))
-        if lost:
-            self._after("persist", self.config.persist_retry_us)
+        self._after("persist", self.config.persist_retry_us)
         if self._own_token is not None and self._own_token >= failed.token:
             self._own_token = None
             self._refuse(self.own.failed(failed.reason))
@@ -973,7 +1000,7 @@ class GossipProtocol:
             self._send_compare(link)  # so that the other side sees the difference, too
         frontier = self.replica.frontier
         if compare.frontier_root == frontier.root():
-            link.known[self.own_id] = self.replica.head(self.own_id).length
+            self._learn(link, self.own_id, self.replica.head(self.own_id).length)
             return
         authors = max(len(frontier), compare.author_count)
         if caught_up and authors > self.config.small_frontier_limit:
@@ -1179,6 +1206,7 @@ class GossipProtocol:
             if author == self.own_id and not self.own.confirmed:
                 # Its objection stands as long as it is there: not to believe it may fork us.
                 if link.fetch_failures > MAX_OBJECTIONS:
+                    self._own_lengths_shown.pop(link.peer_id, None)
                     self._offence(link, "it claims entries of ours and does not show them")
             elif link.fetch_failures > 1:  # do not believe it until it claims that again
                 link.known[author] = self.replica.head(author).length
@@ -1323,18 +1351,23 @@ class GossipProtocol:
             self._after("persist", self.config.persist_us)
 
     def _save(self) -> None:
-        unsaved = self._unsaved
-        if unsaved.entries or unsaved.proofs or unsaved.peers:
+        unsaved, self._unsaved = self._unsaved, _Unsaved()
+        counting = [
+            entry for entry in unsaved.entries if self.replica.logs[entry.author].holds(entry)
+        ]
+        if self._own_token is not None:  # ours in flight may stand where these do
+            self._unsaved.entries = [entry for entry in counting if entry.author == self.own_id]
+            counting = [entry for entry in counting if entry.author != self.own_id]
+        if counting or unsaved.proofs or unsaved.peers:
             write = Persist(
                 self._token(),
-                tuple(unsaved.entries),
+                tuple(counting),
                 tuple(unsaved.proofs),
                 self.replica.clock.high_water,
                 tuple(unsaved.peers.items()),
             )
             self._saving[write.token] = write
             self._out.append(write)
-            self._unsaved = _Unsaved()
 
     def _token(self) -> int:
         token = self._next_token

@@ -701,10 +701,8 @@ class Cluster:
     def _verify(self, peer: SimulatedPeer, verify: Verify) -> None:
         verified = Verified(verify.token, self._verifier.check(verify.entries))
         delay_us = self._network_random.between(*self._verify_delay_us)
-        if delay_us:
-            self._push(self._now_us + delay_us, _VERIFIED, peer.index, peer.incarnation, verified)
-        else:
-            self._give(peer, verified)
+        # Not handed in here and now: what is being carried out has an order.
+        self._push(self._now_us + delay_us, _VERIFIED, peer.index, peer.incarnation, verified)
 
     # ================================================================ submits
 

@@ -33,10 +33,12 @@ class OpenStore(Protocol):
         proofs: Sequence[ForkProof],
         clock_high_water: int,
         peers: Sequence[tuple[PeerId, Address]] = (),
+        signed: bool = False,
     ) -> None:
         """Keep these, all or none; the clock's high-water mark only ever rises.
 
-        Entries of one author come in the order of their seq, without a gap. Raises
+        Entries of one author come in the order of their seq, without a gap. ``signed``: one of
+        them was signed just now, so others have confirmed how long our own log was. Raises
         WriteRolledBack, and WriteUndecided where nobody can tell for now: ``was_written`` before
         anything else then. Cancelled before anything was written, it has written nothing; later it
         cannot be cancelled.

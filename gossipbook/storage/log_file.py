@@ -72,6 +72,13 @@ CREATE TABLE proofs (author BLOB PRIMARY KEY, proof BLOB NOT NULL, checksum BLOB
 CREATE TABLE peers (peer_id BLOB PRIMARY KEY, address BLOB NOT NULL, checksum BLOB NOT NULL);
 """
 
+MAX_PEERS = 1_024
+"""Addresses kept: those of the latest met."""
+
+FORGET_PEERS = (
+    "DELETE FROM peers WHERE rowid NOT IN (SELECT rowid FROM peers ORDER BY rowid DESC LIMIT ?)"
+)
+
 READ_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
 """SQLite quotes a damaged schema in its error, and Python takes that for UTF-8."""
 
@@ -190,8 +197,11 @@ class LogFile:
         proofs: Sequence[ForkProof],
         clock_high_water: int,
         peers: Sequence[tuple[PeerId, bytes]] = (),
+        *,
+        signed: bool = False,
     ) -> None:
-        """Add these in one transaction. Raises sqlite3.Error; ``roll_back`` and look, then."""
+        """Add these in one transaction. ``signed``: one of them was signed just now, by somebody
+        whose head was confirmed. Raises sqlite3.Error; ``roll_back`` and look, then."""
         execute, many = self._connection.execute, self._connection.executemany
         execute("BEGIN IMMEDIATE")
         grown: dict[PeerId, _Author] = {}
@@ -217,10 +227,12 @@ class LogFile:
             "INSERT OR REPLACE INTO peers VALUES (?, ?, ?)",
             [(peer_id, address, _checksum_of(peer_id, address)) for peer_id, address in peers],
         )
+        if peers:
+            execute(FORGET_PEERS, (MAX_PEERS,))
         own = grown.get(self._peer_id)
         own_length = self._own_length if own is None else max(self._own_length, own.length)
         clock = max(self._clock_high_water, clock_high_water)
-        suspect = self._suspect and own is None  # who signs has been told how long its log is
+        suspect = self._suspect and not signed  # who signs has been told how long its log is
         self._write_meta(clock, own_length, suspect=suspect)
         self.committing = True
         execute("COMMIT")
@@ -666,6 +678,7 @@ def _is_damage(error: Exception) -> bool:
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_NOTADB,
         sqlite3.SQLITE_FORMAT,
+        sqlite3.SQLITE_TOOBIG,
         sqlite3.SQLITE_ERROR,  # a table or column that is gone
     )
 

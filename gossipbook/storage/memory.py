@@ -87,6 +87,7 @@ class OpenMemoryStore:
         proofs: Sequence[ForkProof],
         clock_high_water: int,
         peers: Sequence[tuple[PeerId, Address]] = (),
+        signed: bool = False,
     ) -> None:
         """Keep these, after the store's delay."""
         store = self._store

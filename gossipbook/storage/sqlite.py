@@ -99,9 +99,10 @@ class OpenSqliteStore:
         proofs: Sequence[ForkProof],
         clock_high_water: int,
         peers: Sequence[tuple[PeerId, Address]] = (),
+        signed: bool = False,
     ) -> None:
         """Keep these: on disk when it returns. Raises WriteRolledBack, WriteUndecided."""
-        work = partial(self._write, entries, proofs, clock_high_water, peers)
+        work = partial(self._write, entries, proofs, clock_high_water, peers, signed)
         await run_blocking(work, limiter=self._limiter)
 
     async def was_written(self, entries: Sequence[Entry]) -> bool:
@@ -114,12 +115,13 @@ class OpenSqliteStore:
         proofs: Sequence[ForkProof],
         clock_high_water: int,
         peers: Sequence[tuple[PeerId, Address]],
+        signed: bool,
     ) -> None:
         if self._file is None:
             self._reopen()
         assert self._file is not None
         try:
-            self._file.append(entries, proofs, clock_high_water, peers)
+            self._file.append(entries, proofs, clock_high_water, peers, signed=signed)
         except sqlite3.Error as error:
             log.error("%s: a write failed: %s", self._path, error)
             reason = f"{self._path}: {error}; {_remedy(error)}"

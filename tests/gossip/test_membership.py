@@ -52,10 +52,13 @@ def test_whoever_proves_to_be_at_an_address_has_it() -> None:
 def test_a_peer_that_cannot_be_reached_is_tried_at_growing_intervals_and_forgotten() -> None:
     book = AddressBook(OWN, GossipConfig(), SeededRandom(1))
     book.learn(A, b"a")
+    others = [PeerId(bytes([number]) * 32) for number in range(100, 108)]
+    for number, other in enumerate(others):  # else it would be one of the last that are known
+        book.learn(other, b"other %d" % number)
     now_us, pauses = 0, []
-    while len(book):
+    while len(book) > len(others):
         book.failed(b"a", now_us)
-        due_us = book.next_due_us(set(), set())
+        due_us = book.next_due_us(set(others), set())
         if due_us is not None:
             pauses.append(due_us - now_us)
             now_us = due_us
@@ -64,6 +67,16 @@ def test_a_peer_that_cannot_be_reached_is_tried_at_growing_intervals_and_forgott
     assert all(22_500_000 <= pause <= 37_500_000 for pause in pauses[8:])
     assert book.address_of(A) is None
     assert 300_000_000 < now_us < 900_000_000  # about ten minutes
+
+
+def test_the_last_addresses_are_never_forgotten() -> None:
+    """Two peers that know nobody else find each other after any partition."""
+    book = new_book()
+    book.learn(A, b"a")
+    for _ in range(100):
+        book.failed(b"a", 0)
+    assert book.address_of(A) == b"a"
+    assert book.next_due_us(set(), set()) is not None
 
 
 def test_a_success_forgives_the_failures() -> None:

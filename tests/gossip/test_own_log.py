@@ -150,6 +150,9 @@ def test_own_entries_from_elsewhere_are_our_past_until_we_have_signed() -> None:
     desk.own.submit(1, (buy(1),), 0)
     desk.take()
     desk.own.saw_own_entries_elsewhere()
+    assert not desk.own.forked, "it may yet be rolled back"
+    desk.own.landed()
+    desk.own.saw_own_entries_elsewhere()
     assert desk.own.forked
 
 

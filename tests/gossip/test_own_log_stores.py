@@ -20,20 +20,26 @@ from gossipbook.errors import (
 from gossipbook.gossip.interface import (
     Address,
     Input,
+    LinkUp,
     Output,
     Persist,
     Persisted,
     PersistFailed,
     PersistUndecided,
+    Received,
     Refused,
     Submit,
     Submitted,
     TimerFired,
+    Verified,
+    Verify,
 )
+from gossipbook.gossip.messages import News, encode_message
 from gossipbook.gossip.protocol import GossipProtocol, StoredState
 from gossipbook.log.clock import Instant
-from gossipbook.log.entry import Entry, signed_header
+from gossipbook.log.entry import NO_ENTRY, Entry, encode_run, signed_header
 from gossipbook.log.fork import prove_fork
+from gossipbook.log.verification import Verifier
 from gossipbook.randomness import SeededRandom
 
 OWN = TestAuthor(1)
@@ -52,6 +58,7 @@ class Peer:
     def __init__(
         self, stored: StoredState, *, alone: bool = False, bootstrap: Sequence[bytes] = ()
     ) -> None:
+        self.stored = stored
         self.now_us = 0
         self.protocol = GossipProtocol(
             GENESIS,
@@ -77,6 +84,20 @@ class Peer:
     def wait(self, microseconds: int) -> list[Output]:
         self.now_us += microseconds
         return self.give(TimerFired())
+
+    def hear(self, *entries: Entry) -> None:
+        """Somebody sends entries, and their signatures are found to be good."""
+        for verify in self.give(Received(1, encode_message(News((encode_run(entries),))))):
+            if isinstance(verify, Verify):
+                self.give(Verified(verify.token, list(Verifier().check(verify.entries))))
+
+    def check_disk(self) -> None:
+        """What was ever to be written, in this order, is a whole log of each author."""
+        ends = {entry.author: (entry.seq + 1, entry.id) for entry in self.stored.entries}
+        for output in self.out:
+            for entry in output.entries if isinstance(output, Persist) else ():
+                assert (entry.seq, entry.prev) == ends.get(entry.author, (0, NO_ENTRY))
+                ends[entry.author] = (entry.seq + 1, entry.id)
 
 
 def signed(outputs: Sequence[Output]) -> list[int]:
@@ -185,3 +206,64 @@ def test_an_undecided_entry_that_stands_counts_and_the_log_goes_on_after_it() ->
     assert not [one for one in outputs if isinstance(one, Submitted)], "its submit was answered"
     assert peer.protocol.replica.head(OWN.author).length == 6
     assert signed(peer.submit(2)) == [6]
+
+
+# ------------------------------------------------------------------ a key that is used elsewhere
+
+
+def elsewhere(length: int, more: int) -> list[Entry]:
+    """What somebody else signs with our key after our first entries."""
+    author = TestAuthor(1)
+    author.entries = own_log(length)
+    return [author.write(hlc=at(500 + step)) for step in range(more)]
+
+
+def in_flight_while_others_come() -> tuple[Peer, Persist]:
+    """Our entry 5 is being written, and somebody sends two more of ours, from 5 on."""
+    peer = Peer(WHOLE)
+    peer.give(LinkUp(1, SOMEBODY[0], None, False))
+    (persist,) = [one for one in peer.submit(1) if isinstance(one, Persist)]
+    peer.hear(*elsewhere(5, 2))
+    assert peer.protocol.replica.head(OWN.author).length == 7
+    peer.wait(100_000)
+    return peer, persist
+
+
+def test_what_comes_of_our_own_log_while_we_write_does_not_follow_it_on_the_disk() -> None:
+    peer, persist = in_flight_while_others_come()
+    outputs = peer.give(Persisted(persist.token))
+    assert refused(outputs) == [IdentityForked]
+    outputs = peer.wait(100_000)
+    peer.check_disk()
+    (proof,) = [proof for one in outputs if isinstance(one, Persist) for proof in one.proofs]
+    assert (proof.author, proof.seq) == (OWN.author, 5), "so that the next start knows"
+
+
+def test_what_comes_of_our_own_log_is_written_once_our_write_has_failed() -> None:
+    peer, persist = in_flight_while_others_come()
+    outputs = peer.give(PersistFailed(persist.token, "disk full"))
+    assert refused(outputs) == [WriteRolledBack]
+    peer.out.remove(persist)  # it is not on the disk
+    assert signed(peer.wait(2_000_000)) == [5, 6]
+    peer.check_disk()
+    assert peer.protocol.replica.head(OWN.author).k is None
+
+
+def test_what_came_of_our_own_log_stands_on_the_disk_before_what_we_sign_next() -> None:
+    peer = Peer(StoredState(own_log(3), own_length=3), bootstrap=[b"x:1"])
+    peer.give(LinkUp(1, SOMEBODY[0], None, False))
+    peer.hear(*own_log(5)[3:])
+    peer.protocol.own.confirmed = True
+    assert signed(peer.submit(1)) == [3, 4, 5]
+    peer.check_disk()
+
+
+def test_a_proof_found_among_others_entries_is_written() -> None:
+    peer = Peer(StoredState())
+    peer.give(LinkUp(1, SOMEBODY[0], None, False))
+    for step in (1, 2):
+        peer.hear(TestAuthor(9).write(hlc=at(step)))
+    outputs = peer.wait(100_000)
+    (proof,) = [proof for one in outputs if isinstance(one, Persist) for proof in one.proofs]
+    assert (proof.author, proof.seq) == (TestAuthor(9).author, 0)
+    peer.check_disk()

@@ -70,6 +70,18 @@ def zero_who_we_are(store: Path, author: gb.PeerId) -> None:
     overwrite(store, root_page(store, "meta"), bytes(PAGE_BYTES))
 
 
+def forget_who_we_are(store: Path, _: gb.PeerId) -> None:
+    """Our own log is whole, but nothing says so any more."""
+    tamper(store, "DELETE FROM meta")
+
+
+def forget_all_of_ourselves(store: Path, author: gb.PeerId) -> None:
+    """Our own log is gone, and nothing says how long it was."""
+    tamper(store, "DELETE FROM meta")
+    tamper(store, f"DELETE FROM entries WHERE {OF_AUTHOR}", author)
+    tamper(store, "DELETE FROM authors WHERE author = ?", author)
+
+
 DAMAGE: tuple[Damage, ...] = (
     lose_the_tail,
     lose_the_middle,
@@ -79,6 +91,7 @@ DAMAGE: tuple[Damage, ...] = (
     zero_the_authors,
     zero_who_we_are,
 )
+OWN_DAMAGE = (*DAMAGE, forget_who_we_are, forget_all_of_ourselves)
 
 
 def rows(store: Path, table: str) -> int:
@@ -150,7 +163,7 @@ async def test_a_damaged_address_is_learned_again(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ our own log
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", OWN_DAMAGE)
 @pytest.mark.parametrize("alone", [False, True], ids=["", "alone"])
 async def test_a_damaged_own_log_is_given_back_before_it_goes_on(
     tmp_path: Path, damage: Damage, alone: bool
@@ -171,7 +184,7 @@ async def test_a_damaged_own_log_is_given_back_before_it_goes_on(
         assert (await alice.submit(limit())).command_id.seq == 6
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", OWN_DAMAGE)
 async def test_a_damaged_own_log_signs_nothing_without_peers(
     tmp_path: Path, damage: Damage
 ) -> None:
@@ -344,6 +357,26 @@ async def test_two_copies_of_one_store_are_found_out(tmp_path: Path) -> None:
             await carol.submit(limit())
 
 
+async def test_an_old_backup_that_goes_ahead_alone_is_told_that_it_forked(tmp_path: Path) -> None:
+    """What it signed is still on its way to a slow disk when its own past comes back."""
+    async with stored_peers(tmp_path, "alice", "bob") as peers:
+        await peers.trade("alice", "bob", rounds=3)
+        await peers.equal()
+        backup = back_up(peers.store("alice"))
+        await peers.trade("alice", rounds=3)
+        await peers.equal()
+        put_back(backup, await peers.close("alice"))
+        alice = await peers.open("alice", alone=True, write_s=1.0)
+        with pytest.raises(gb.IdentityForked):
+            await alice.submit(limit())
+        await until(lambda: len(peers.proofs()) == 2, "both know")
+        await trio.sleep(3)
+        await peers.close("alice")
+        alice = await peers.open("alice", contacts=[], alone=True)
+        with pytest.raises(gb.IdentityForked):
+            await alice.submit(limit())
+
+
 # ------------------------------------------------------------------ whatever happens
 
 
@@ -351,7 +384,7 @@ def happen_to(store: Path, author: gb.PeerId, random: SeededRandom) -> str:
     """Something, or nothing, to a closed store."""
     what = random.choice(["damage", "damage", "flips", "backup", "deletion", "nothing"])
     if what == "damage":
-        random.choice(DAMAGE)(store, author)
+        random.choice(OWN_DAMAGE)(store, author)
     elif what == "flips":
         content = bytearray(store.read_bytes())
         for _ in range(4):

@@ -331,7 +331,7 @@ def write_back(one: Original, file: LogFile, found: Contents) -> Contents:
     proofs = [*one.proofs, proof_against(51)]
     peers = [*one.whole.peers, peer_at(52)]
     try:
-        file.append([*missing, *new], proofs, at(2_000), peers)
+        file.append([*missing, *new], proofs, at(2_000), peers, signed=True)
     except sqlite3.Error as error:
         raise AssertionError(f"it opens, but cannot be written to: {error}") from error
     return one.whole.after(new, proofs, at(2_000), peers)

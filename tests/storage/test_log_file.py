@@ -834,7 +834,9 @@ def test_where_a_damaged_file_cannot_be_mended_it_is_left_as_it_is(
     tamper(path, "DELETE FROM entries WHERE author = 2 AND seq = 2")
     before = path.read_bytes()
 
-    def fail(*_: object) -> None:
+    def fail(*arguments: object) -> None:
+        if where == "shutil.copyfile":
+            Path(str(arguments[1])).write_bytes(b"half of it")
         raise error
 
     with monkeypatch.context() as patch:
@@ -879,14 +881,16 @@ def test_how_long_our_own_log_was_is_never_forgotten(path: Path, whole: Contents
 
 def test_a_suspect_log_stays_suspect_until_we_sign_again(path: Path, whole: Contents) -> None:
     tamper(path, "DELETE FROM meta")
+    lose_own_tail(path, 3)
     for _ in range(3):
         assert opened(path).own_suspect
-    for other in (written_by(4, 1), written_by(5, 1)):  # others' entries say nothing about ours
+    given_back = written_by(1, 5)[3:]
+    for entries in (written_by(4, 1), given_back):  # nobody says that this was all of it
         with closing(in_use(path)) as file:
             file.load()
-            file.append(other, [proof_against(8)], 0, [peer_at(6)])
+            file.append(entries, [proof_against(8)], 0, [peer_at(6)])
         assert opened(path).own_suspect
     with closing(in_use(path)) as file:
         file.load()
-        file.append(written_by(1, 6)[5:], (), 0)
+        file.append(written_by(1, 6)[5:], (), 0, signed=True)
     assert not opened(path).own_suspect

@@ -13,6 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -142,9 +143,9 @@ def failing_after(monkeypatch: pytest.MonkeyPatch, *, commit: bool) -> Callable[
     """
     whole = LogFile.append
 
-    def append(self: LogFile, *what: object) -> None:
+    def append(self: LogFile, *what: Any, **how: Any) -> None:
         if commit:
-            whole(self, *what)  # type: ignore[arg-type]
+            whole(self, *what, **how)
         self.committing = True
         raise sqlite3.OperationalError("disk I/O error")
 
@@ -306,6 +307,9 @@ async def test_damage_is_logged_and_handed_on(
     assert len(kept.damage) == 2 and "3 entries are left of 5" in kept.damage[0]
     for what in kept.damage:
         assert f"{path}: {what}" in caplog.messages
+    tamper(path, "DELETE FROM meta")
+    kept = await kept_at(place)
+    assert kept.damage and kept.own_suspect
 
 
 @virtual_time
@@ -339,9 +343,9 @@ def thread_of(monkeypatch: pytest.MonkeyPatch, name: str) -> Threads:
     method = getattr(LogFile, name)
     threads = Threads()
 
-    def spy(self: LogFile, *arguments: object) -> object:
+    def spy(self: LogFile, *arguments: object, **options: object) -> object:
         threads.append(threading.current_thread())
-        return method(self, *arguments)
+        return method(self, *arguments, **options)
 
     monkeypatch.setattr(LogFile, name, spy)
     return threads

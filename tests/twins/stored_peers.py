@@ -11,14 +11,36 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import trio
 from twins.scenario import GENESIS, limit
 from twins.trio_peers import keypair
 
 import gossipbook as gb
+from gossipbook.storage.sqlite import OpenSqliteStore
 
 SETTLED_S = 60
+
+
+class SlowStore(gb.SqliteStore):
+    """A file on a disk that takes its time to sync."""
+
+    def __init__(self, path: Path, write_s: float) -> None:
+        super().__init__(path)
+        self.write_s = write_s
+
+    @asynccontextmanager
+    async def open(self, genesis: gb.Genesis, peer_id: gb.PeerId) -> AsyncIterator[OpenSqliteStore]:
+        async with super().open(genesis, peer_id) as opened:
+            write = opened.write
+
+            async def write_slowly(*what: Any, **how: Any) -> None:
+                await trio.sleep(self.write_s)
+                await write(*what, **how)
+
+            opened.write = write_slowly  # type: ignore[method-assign]
+            yield opened
 
 
 @dataclass(eq=False)
@@ -51,11 +73,17 @@ class StoredPeers:
         return self._folder / f"{name}.db"
 
     async def open(
-        self, name: str, *, contacts: Iterable[str] | None = None, alone: bool = False
+        self,
+        name: str,
+        *,
+        contacts: Iterable[str] | None = None,
+        alone: bool = False,
+        write_s: float = 0.0,
     ) -> gb.Peer:
         """Start a peer on its store; ``contacts``: whom it dials, all that run unless given."""
         others = list(self.running) if contacts is None else list(contacts)
-        peer: gb.Peer = await self._nursery.start(self._live, name, others, alone)
+        store = SlowStore(self.store(name), write_s)
+        peer: gb.Peer = await self._nursery.start(self._live, name, store, others, alone)
         return peer
 
     async def close(self, name: str) -> Path:
@@ -95,7 +123,12 @@ class StoredPeers:
         return [proof for peer in self.running.values() for proof in peer.proofs()]
 
     async def _live(
-        self, name: str, contacts: list[str], alone: bool, task_status: trio.TaskStatus[gb.Peer]
+        self,
+        name: str,
+        store: SlowStore,
+        contacts: list[str],
+        alone: bool,
+        task_status: trio.TaskStatus[gb.Peer],
     ) -> None:
         self._seed += 1
         life = self._lives[name] = _Life()
@@ -106,7 +139,7 @@ class StoredPeers:
                     self.key(name),
                     transport=self.network.transport(name),
                     bootstrap=contacts,
-                    store=self.store(name),
+                    store=store,
                     alone=alone,
                     seed=self._seed,
                 ) as peer:
