@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gossipbook as gb
 from bench.report import Results, print_table, progress, write_json
 from gossipbook.gossip.config import GossipConfig
-from gossipbook.gossip.interface import Input, Received, Verified
+from gossipbook.gossip.interface import Input, Received, Verified, Verify
 from gossipbook.identity import PeerId
 from gossipbook.log.entry import encode_run
 from gossipbook.randomness import SeededRandom
@@ -700,6 +700,11 @@ class TracedCluster(gb.sim.Cluster):
 
     _followed: Trace | None = None
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._hearing_from: int | None = None
+        self._brought_by: dict[tuple[int, int], int | None] = {}  # by peer and token of a check
+        super().__init__(*arguments, **options)
+
     def follow(self, author: int, order: gb.LimitOrder) -> Trace:
         """Submit ``order`` at peer ``author``, and let time pass until all peers hold it."""
         peer = self.peers[author]
@@ -718,20 +723,29 @@ class TracedCluster(gb.sim.Cluster):
         return trace
 
     def _give(self, peer: gb.sim.SimulatedPeer, what: Input) -> None:
+        sender = None  # the author's own disk has it
+        if isinstance(what, Received):
+            sender = _sender(peer, what)
+        elif isinstance(what, Verified):
+            sender = self._brought_by.pop((peer.index, what.token))
+        self._hearing_from = sender
         super()._give(peer, what)
         trace = self._followed
-        if trace is None or peer.index in trace.hops or isinstance(what, Verified):
-            return  # (a signature is checked within the step that received it)
+        if trace is None or peer.index in trace.hops:
+            return
         if peer.replica.head(trace.author).length > trace.seq:
-            hops = 0  # the author's own disk has it
-            if isinstance(what, Received):
-                hops = 1 + trace.hops[_sender(peer, what)]
-            trace.hops[peer.index] = hops
+            trace.hops[peer.index] = 0 if sender is None else 1 + trace.hops[sender]
             trace.arrivals_us.append(self.now_us)
 
+    def _verify(self, peer: gb.sim.SimulatedPeer, verify: Verify) -> None:
+        self._brought_by[peer.index, verify.token] = self._hearing_from
+        super()._verify(peer, verify)
 
-def _sender(peer: gb.sim.SimulatedPeer, received: Received) -> int:
-    """The index of the peer at the other end of the link."""
+
+def _sender(peer: gb.sim.SimulatedPeer, received: Received) -> int | None:
+    """The index of the peer at the other end of the link; None where the link is gone."""
+    if received.link not in peer.connections:
+        return None
     one, other = peer.connections[received.link].ends
     return other.peer if one.peer == peer.index else one.peer
 
