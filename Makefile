@@ -52,8 +52,8 @@ $(VENV)/.docs-installed: $(STAMP)
 soak: $(STAMP)  ## fault schedules by the hour; resumable (SOAK_HOURS=1)
 	$(BIN)/python -m tests.soak --hours $(or $(SOAK_HOURS),1)
 
-soak-crash: $(STAMP)  ## kill a submitting peer, over and over; resumable (CRASH_KILLS=1000)
-	$(BIN)/python -m tests.crash.soak --kills $(or $(CRASH_KILLS),1000)
+soak-crash: $(STAMP)  ## kill a submitting peer, over and over; resumable (CRASH_KILLS=1000 CRASH_SCRIPTS=)
+	$(BIN)/python -m tests.crash.soak --kills $(or $(CRASH_KILLS),1000) $(if $(CRASH_SCRIPTS),--scripts)
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

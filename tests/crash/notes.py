@@ -1,7 +1,8 @@
 """What a peer that may die at any moment has said and heard: lines in files, each written at once.
 
 The notes lie outside the disk that fails, and what was handed to the kernel outlives a kill. So
-they are what the rest of the world knows of the peer::
+they are what the rest of the world knows of the peer. Now and then a kill comes in the middle of a
+line: that was not told to anybody, and the next process takes it away::
 
     tried         an order is about to be submitted
     acknowledged  submit has returned
@@ -89,8 +90,10 @@ class Notebook:
     def _write(self, name: str, lines: Iterable[str]) -> None:
         descriptor = self._files.get(name)
         if descriptor is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             descriptor = self._files[name] = os.open(self._folder / name, flags, 0o600)
+            told = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+            os.ftruncate(descriptor, told.rfind(b"\n") + 1)
         os.write(descriptor, "".join(f"{line}\n" for line in lines).encode())
 
     def _lines(self, name: str) -> list[str]:

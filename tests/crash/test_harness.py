@@ -380,6 +380,8 @@ def test_a_line_that_was_being_written_does_not_count(notebook: Notebook, tmp_pa
     with open(tmp_path / "notes" / "seen", "a") as file:
         file.write("1 0")
     assert notebook.read().seen == [(0, "00")]
+    Notebook(tmp_path / "notes").seen(2, "22")
+    assert notebook.read().seen == [(0, "00"), (2, "22")]
 
 
 def test_counts_survive_a_state_file() -> None:
