@@ -67,8 +67,8 @@ class DemoPeer:
         """What the story does to it, in a word or two; empty where nothing special is going on."""
         self.tells_of_links = False
         """Whether it tells whom it loses; one peer that does is enough."""
-        self.forked = False
-        """Whether `submit` told it that two histories are signed with its key."""
+        self.was_told_forked = False
+        """Whether `submit` refused it for that."""
         self.proven = trio.Event()
         """Set when this peer first holds a proof that somebody forked."""
         self.divergences: list[Divergence] = []
@@ -88,6 +88,13 @@ class DemoPeer:
         if self.peer is None:
             return "down"
         return "forked" if self.forked else self.activity or "up"
+
+    @property
+    def forked(self) -> bool:
+        """Whether it knows that two histories are signed with its key."""
+        if self.peer is None:
+            return self.was_told_forked
+        return any(proof.author == self.keypair.peer_id for proof in self.peer.proofs())
 
     @property
     def undone_commands(self) -> int:
@@ -143,7 +150,7 @@ class DemoPeer:
                 await trading.place_reserved(self.name, peer)
             await trading.trade(self.name, peer)
         except IdentityForked:
-            self.forked = True
+            self.was_told_forked = True
             self._world.tell(
                 f"{self.name} gets IdentityForked for its next order, and trades no more"
             )
