@@ -9,10 +9,13 @@ from gossipbook.sim import adversaries
 from gossipbook.sim.strategies import (
     Begin,
     CancelNth,
+    ClockOffset,
     Corrupt,
     Crash,
     Equivocate,
+    Join,
     Leave,
+    Partition,
     RunFor,
     Schedule,
     ScheduleRun,
@@ -135,3 +138,38 @@ def test_rot_that_was_cancelled_before_anybody_compared_leaves_books_and_trades_
     run.play()
     assert run.corrupted
     check_run(run)
+
+
+def test_what_comes_late_from_a_cheat_is_applied_once_its_clock_is_forgotten() -> None:
+    # The only correct peer joins late, and the cheat it links to pulls its clock 15 s back: what
+    # the others wrote meanwhile is held back until newer pings have set the clock right.
+    schedule = Schedule(
+        peers=3,
+        link=gb.Link(latency=(0.005, 0.05)),
+        store_delay=(0.0005, 0.002),
+        verify_delay=(0.0, 0.0),
+        steps=(
+            *[Submit(0, (TEA,)) for _ in range(4)],
+            RunFor(100),
+            Submit(0, (CancelNth(0),)),
+            Submit(0, (TEA,)),
+            Begin(Equivocate(0, 2)),
+            Begin(Equivocate(1, 2)),
+            Begin(Partition((0, 2))),
+            Begin(Join()),
+            *[Submit(0, (TEA,)) for _ in range(4)],
+            RunFor(200),
+            *[Submit(0, (TEA,)) for _ in range(3)],
+            Begin(ClockOffset(1, -30)),
+            Submit(0, (TEA,)),
+            Begin(Equivocate(2, 2)),
+            RunFor(1_200),
+            Submit(0, (TEA,)),
+        ),
+    )
+    run = ScheduleRun(schedule, GENESIS, seed=0)
+    run.play()
+    (correct,) = run.cluster.correct_peers
+    assert correct.index == 3
+    check_run(run)
+    assert correct.replica.held_count == 0 and correct.commands("MARKET-0")

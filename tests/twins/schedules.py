@@ -146,6 +146,7 @@ def wait_for_cheats(run: ScheduleRun, *, deadline_s: int = 120) -> None:
         ):
             break
         run.cluster.run_for(0.5)
+    run._wait_for_held_entries()  # a cheat's clock may have pulled ours back
     run.cluster.run_until_converged(deadline_s)
 
 
