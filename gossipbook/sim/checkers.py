@@ -70,7 +70,7 @@ def check_receipts(cluster: Cluster) -> None:
             for market in cluster.genesis.markets
             for record in peer.commands(market.symbol)
         }
-        held_back = _held_back(peer)
+        held_back = peer.replica.held_ids()
         for receipt in receipts:
             command_id = receipt.command_id
             log = peer.replica.logs.get(command_id.author)
@@ -177,7 +177,7 @@ def check_replay(cluster: Cluster) -> None:
     replayed: dict[tuple[bytes, frozenset[EntryId]], dict[str, MatchingEngine]] = {}
     for peer in cluster.correct_peers:
         root = peer.root
-        what = (peer.frontier_root, _held_back(peer))
+        what = (peer.frontier_root, peer.replica.held_ids())
         if what not in replayed:
             replayed[what] = replay(peer)
         engines = replayed[what]
@@ -198,7 +198,7 @@ def replay(peer: PeerView) -> dict[str, MatchingEngine]:
     For peers on trio, too.
     """
     genesis = peer.genesis
-    waiting = _held_back(peer)
+    waiting = peer.replica.held_ids()
     engines = [MatchingEngine(market) for market in genesis.markets]
     for _, entry in _merged(peer):
         if entry.id in waiting:
@@ -283,11 +283,6 @@ def _merged(peer: PeerView) -> list[tuple[tuple[int, PeerId, int], Entry]]:
             effective = max(entry.hlc, effective + 1)
             merged.append(((effective, author, entry.seq), entry))
     return sorted(merged, key=lambda pair: pair[0])
-
-
-def _held_back(peer: PeerView) -> frozenset[EntryId]:
-    """The entries that wait for their time."""
-    return frozenset(entry.id for _, entry in peer.replica._held)
 
 
 def _engine(peer: SimulatedPeer, market: str) -> MatchingEngine:

@@ -26,7 +26,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -309,7 +309,8 @@ class LogFile:
     def _read_all(self) -> Loaded:
         loaded = Loaded(damage=self._misbuilt())
         self._read_meta(loaded)
-        written = self._read_authors(loaded)
+        rows = self._connection.execute("SELECT * FROM authors ORDER BY number")
+        written = self._read_authors(rows, loaded)
         self._authors.clear()
         cut: dict[int, None] = {}
         for row in self._connection.execute("SELECT * FROM entries ORDER BY author, seq"):
@@ -321,8 +322,6 @@ class LogFile:
                 loaded.damage.append(
                     f"log of {short(author.author)}: {length} entries are left of {author.length}"
                 )
-            if author.author == self._peer_id:
-                loaded.own_length = max(loaded.own_length, author.length)
         self._read_proofs(loaded)
         self._read_peers(loaded)
         own = self._authors.get(self._peer_id)
@@ -351,14 +350,16 @@ class LogFile:
         loaded.own_suspect |= bool(suspect)
         check_owner(self.path, self._genesis, self._peer_id, genesis, peer_id)
 
-    def _read_authors(self, loaded: Loaded) -> dict[int, _Author]:
+    def _read_authors(self, rows: Iterable[Sequence[Any]], loaded: Loaded) -> dict[int, _Author]:
+        """Whose logs were written, by number, and how long they were."""
         written = {}
-        for row in self._connection.execute("SELECT * FROM authors ORDER BY number"):
-            number, author, length, head, checksum = row
+        for number, author, length, head, checksum in rows:
             if not _is_sound(number, author, length, head, checksum):
                 loaded.damage.append(f"author {number}: its row is damaged, its log is dropped")
-            else:
-                written[number] = _Author(number, PeerId(author), length, EntryId(head))
+                continue
+            written[number] = _Author(number, PeerId(author), length, EntryId(head))
+            if author == self._peer_id:
+                loaded.own_length = max(loaded.own_length, length)
         return written
 
     def _read_entry(
@@ -422,13 +423,8 @@ class LogFile:
             self._read_meta(loaded)
         except READ_ERRORS:
             loaded.own_suspect = True
-        written = {}
-        for row in _readable_rows(self._connection, "authors", "number"):
-            number, author, length, head, checksum = row
-            if _is_sound(number, author, length, head, checksum):
-                written[number] = _Author(number, PeerId(author), length, EntryId(head))
-                if author == self._peer_id:
-                    loaded.own_length = max(loaded.own_length, length)
+        rows = _readable_rows(self._connection, "authors", "number")
+        written = self._read_authors(rows, loaded)
         self._authors.clear()
         cut: dict[int, None] = {}
         for row in _readable_rows(self._connection, "entries", "author, seq"):
