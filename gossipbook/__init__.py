@@ -71,6 +71,7 @@ from gossipbook.storage.memory import MemoryStore
 from gossipbook.storage.sqlite import SqliteStore
 from gossipbook.subscriptions import Subscription
 from gossipbook.transport.memory import MemoryNetwork, MemoryTransport
+from gossipbook.transport.tls import TlsTransport
 
 __all__ = [
     "Accepted",
@@ -127,6 +128,7 @@ __all__ = [
     "StoreError",
     "SubscriberLagged",
     "Subscription",
+    "TlsTransport",
     "Trade",
     "UnknownMarket",
     "Update",

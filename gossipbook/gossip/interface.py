@@ -53,6 +53,14 @@ class DialFailed(NamedTuple):
     address: Address
 
 
+class Learn(NamedTuple):
+    """A peer can be dialled there: the user says so, and it counts as a bootstrap address; or,
+    where ``peer_id`` is given, somebody says who is there, and it is hearsay."""
+
+    address: Address
+    peer_id: PeerId | None = None
+
+
 class Received(NamedTuple):
     """One frame came in."""
 
@@ -113,6 +121,7 @@ Input = (
     LinkUp
     | LinkDown
     | DialFailed
+    | Learn
     | Received
     | TimerFired
     | Submit

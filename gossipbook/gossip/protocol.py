@@ -46,6 +46,7 @@ from gossipbook.gossip.interface import (
     Emit,
     ForkProven,
     Input,
+    Learn,
     Leave,
     LinkDown,
     LinkId,
@@ -259,6 +260,7 @@ class GossipProtocol:
             LinkUp: self._on_link_up,
             LinkDown: self._on_link_down,
             DialFailed: self._on_dial_failed,
+            Learn: self._on_learn,
             Leave: self._on_leave,
         }
         self._on_message: dict[type, Callable[[Link, Any], None]] = {
@@ -468,6 +470,13 @@ class GossipProtocol:
         self.address_book.failed(failed.address, self._now.monotonic_us)
         self._after("dial", 0)
         self._check_confirmed()
+
+    def _on_learn(self, learn: Learn) -> None:
+        if learn.peer_id is None:
+            self.address_book.add_bootstrap(learn.address)
+        elif self.replica.may_write(learn.peer_id):
+            self.address_book.learn(learn.peer_id, learn.address)
+        self._after("dial", 0)
 
     def _on_leave(self, _: Leave) -> None:
         self._save()

@@ -38,7 +38,7 @@ class Connection(Protocol):
         """
 
     async def receive(self) -> Sequence[bytes]:
-        """The frames that have come since the last call, at least one, in order of arrival.
+        """Frames that have come, at least one, in order of arrival; others may have come, too.
 
         Raises ConnectionLost when there are no more, and RemoteError where the other end broke a
         rule of framing. One task at a time.

@@ -8,11 +8,13 @@ from itertools import pairwise
 import pytest
 import trio
 from transport.suite import (
+    A_MOMENT_S,
     GENESIS,
     MakeTransport,
     TransportSuite,
     connect,
     numbered,
+    pair_of,
     read_to_the_end,
     receive_frames,
 )
@@ -33,6 +35,13 @@ class TestMemoryTransport(TransportSuite):
     @pytest.fixture
     def make_transport(self) -> MakeTransport:
         return gb.MemoryNetwork().transport
+
+    async def test_receive_returns_all_that_waits(self, make_transport: MakeTransport) -> None:
+        async with pair_of(make_transport) as (_, _, near, far):
+            for frame in numbered(100):
+                await near.send([frame])
+            await trio.sleep(A_MOMENT_S)
+            assert list(await far.receive()) == numbered(100)
 
 
 class TestMemoryTransportOverSlowLinks(TransportSuite):

@@ -59,6 +59,7 @@ async def cancelled_after(
             attempt.error = error
         finally:
             trio.lowlevel.remove_instrument(strike)
+    attempt.cancelled |= scope.cancelled_caught  # it may come out of a nursery, in a group
     return attempt
 
 

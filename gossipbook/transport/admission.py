@@ -1,0 +1,81 @@
+"""How many strangers may be at the door, and from where.
+
+A connection is a stranger's until both sides have proven who they are. Strangers cost memory and a
+TLS handshake each, so there are caps: on how many there are in total and from one source, and on
+how fast one source may come again. Where the door is full, the stranger that has stood there
+longest, of the source that has most, makes room: an honest handshake takes milliseconds, so those
+who stand long are those who do not mean it, and holding all places open does not keep others out.
+
+Links that we dial ourselves never stand at this door. Pure: time comes as an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+MOST_STRANGERS = 128
+MOST_STRANGERS_PER_SOURCE = 32
+ARRIVALS_PER_S = 40
+"""From one source, on average; a handshake costs about 1 ms of processor time."""
+ARRIVALS_AT_ONCE = 100
+MOST_SOURCES = 4_096
+"""Sources whose arrivals are remembered; beyond, the one that came longest ago is forgotten."""
+
+
+@dataclass(eq=False, slots=True)
+class Stranger:
+    """One connection at the door. ``turn_away`` ends it."""
+
+    source: str
+    turn_away: Callable[[], None]
+
+
+class Door:
+    """The strangers that are being looked at."""
+
+    def __init__(self) -> None:
+        self.turned_away_count = 0
+        self._strangers: dict[str, dict[Stranger, None]] = {}
+        self._count = 0
+        self._arrivals: dict[str, tuple[float, float]] = {}  # source -> (tokens, at)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def may_arrive(self, source: str, now_s: float) -> bool:
+        """Whether the source may have another connection looked at; counts it if so."""
+        tokens, at_s = self._arrivals.pop(source, (ARRIVALS_AT_ONCE, now_s))
+        tokens = min(ARRIVALS_AT_ONCE, tokens + (now_s - at_s) * ARRIVALS_PER_S)
+        may = tokens >= 1
+        self._arrivals[source] = (tokens - 1 if may else tokens, now_s)
+        while len(self._arrivals) > MOST_SOURCES:
+            del self._arrivals[next(iter(self._arrivals))]
+        self.turned_away_count += not may
+        return may
+
+    def enter(self, source: str, turn_away: Callable[[], None]) -> Stranger:
+        """Another stranger; whoever has to make room for it is turned away."""
+        stranger = Stranger(source, turn_away)
+        if len(self._strangers.get(source, ())) >= MOST_STRANGERS_PER_SOURCE:
+            self._make_room(source)
+        elif self._count >= MOST_STRANGERS:
+            self._make_room(max(self._strangers, key=lambda one: len(self._strangers[one])))
+        self._strangers.setdefault(source, {})[stranger] = None
+        self._count += 1
+        return stranger
+
+    def leave(self, stranger: Stranger) -> None:
+        """It is no stranger any more, or gone. Calling it again does nothing."""
+        standing = self._strangers.get(stranger.source)
+        if standing is not None and stranger in standing:
+            del standing[stranger]
+            self._count -= 1
+            if not standing:
+                del self._strangers[stranger.source]
+
+    def _make_room(self, source: str) -> None:
+        stranger = next(iter(self._strangers[source]))
+        self.leave(stranger)
+        self.turned_away_count += 1
+        stranger.turn_away()
