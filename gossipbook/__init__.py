@@ -61,6 +61,7 @@ from gossipbook.gossip.interface import (
 )
 from gossipbook.identity import Keypair, PeerId
 from gossipbook.link_model import Link
+from gossipbook.link_status import LinkStatus
 from gossipbook.log.fork import ForkProof
 from gossipbook.log.verification import Verifier
 from gossipbook.peer import Peer, open_peer, wait_until_equal
@@ -99,6 +100,7 @@ __all__ = [
     "Keypair",
     "LimitOrder",
     "Link",
+    "LinkStatus",
     "Market",
     "MarketOrder",
     "MemoryNetwork",

@@ -23,6 +23,7 @@ submits answered: a submit that was taken is never left without a word.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ from gossipbook.errors import (
     WriteRolledBack,
     WriteUndecided,
 )
+from gossipbook.event_log import EventLog
 from gossipbook.gossip.interface import (
     Address,
     Dial,
@@ -50,12 +52,15 @@ from gossipbook.gossip.interface import (
     Emit,
     Event,
     Input,
+    Learn,
     Leave,
     LinkDown,
     LinkId,
     LinkUp,
     Output,
+    PeerDown,
     PeerEvent,
+    PeerUp,
     Persist,
     Persisted,
     PersistFailed,
@@ -72,9 +77,12 @@ from gossipbook.gossip.interface import (
     Withdraw,
 )
 from gossipbook.gossip.protocol import GossipProtocol
+from gossipbook.histogram import Histogram
+from gossipbook.identity import PeerId
 from gossipbook.log.clock import Instant
 from gossipbook.log.entry import Entry
 from gossipbook.log.verification import Verifier
+from gossipbook.peer_view import COMMIT_TIMES_S
 from gossipbook.replica import Update
 from gossipbook.storage.interface import OpenStore
 from gossipbook.subscriptions import Audience
@@ -86,6 +94,13 @@ GIVE_UP_ABOVE_BYTES = 16 * 1024 * 1024
 BULK_SIGNATURES = 16
 """So many signatures and more are checked in a worker thread: 0.6 ms here would keep everybody
 else waiting, and handing the work over costs about 0.1 ms."""
+
+TURN_S = 0.002
+"""How long one link's frames may be handled before everybody else has a turn."""
+
+READ_UP_TO_BYTES = 1024 * 1024
+"""What of one link may wait for its signatures to be checked until no more is read from it: the
+sender has to wait then, and is not told to send again what it has sent already."""
 
 FLUSH_POLL_S = 0.005
 
@@ -114,6 +129,9 @@ class _Link:
     outgoing: deque[bytes] = field(default_factory=deque)
     queued_bytes: int = 0
     closing: bool = False
+    drop_reason: str = ""
+    lost_because: str = "the connection closed"
+    offence: bool = False
     wake: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
 
@@ -133,6 +151,9 @@ class Driver:
         self.updates: Audience[Update] = Audience()
         self.events: Audience[PeerEvent] = Audience()
         self.queue_drops = 0
+        self.commits = Histogram(COMMIT_TIMES_S)
+        """How long the store took for each transaction, in seconds."""
+        self.log = EventLog(protocol.own_id)
         self.damage = store.stored.damage
         self.started = trio.Event()
         self.closing = False
@@ -143,6 +164,8 @@ class Driver:
         self._clock = clock
         self._verifier = verifier
         self._threads = not is_virtual_time()
+        self._checkers = trio.CapacityLimiter(max(1, (os.cpu_count() or 1) - 1))
+        self._verified = trio.lowlevel.ParkingLot()
         self._links: dict[LinkId, _Link] = {}
         self._next_link = 1
         self._next_submit = 1
@@ -245,6 +268,16 @@ class Driver:
         if not self.closed:
             self._carry_out(self.protocol.settle_now(self.now()))
 
+    def queued_bytes(self, link: LinkId) -> int:
+        """What waits to be sent over a link."""
+        known = self._links.get(link)
+        return 0 if known is None else known.queued_bytes
+
+    def join(self, address: Address, peer_id: PeerId | None = None) -> None:
+        """Dial this address, too: from now on if the user names it, for a while if it is hearsay
+        about ``peer_id``."""
+        self.give(Learn(address, peer_id))
+
     def now(self) -> Instant:
         """Trio's clock for timers, the wall clock for entries; both in microseconds."""
         return Instant(round(trio.current_time() * 1e6), round(self._clock() * 1e6))
@@ -309,8 +342,8 @@ class Driver:
                     pending.answered.set()
             case Dial():
                 self._nursery.start_soon(self._dial, output)
-            case DropLink(link):
-                self._drop(link)
+            case DropLink(link, reason, offence):
+                self._drop(link, reason, offence)
             case _:
                 raise AssertionError(f"the driver does not know {output!r}")
 
@@ -324,13 +357,16 @@ class Driver:
         link.outgoing.append(send.data)
         link.queued_bytes += len(send.data)
         if link.queued_bytes > GIVE_UP_ABOVE_BYTES:
+            link.lost_because = f"it has not read the last {link.queued_bytes:,} bytes"
             link.scope.cancel()  # LinkDown follows
         link.wake.unpark_all()
 
-    def _drop(self, link_id: LinkId) -> None:
+    def _drop(self, link_id: LinkId, reason: str, offence: bool) -> None:
         link = self._links.pop(link_id, None)
         if link is not None:
-            link.closing = True
+            if offence:
+                link.connection.blame()
+            link.closing, link.drop_reason = True, reason
             self._flushing[link] = None
             link.scope.deadline = trio.current_time() + FAREWELL_S
             link.wake.unpark_all()
@@ -343,7 +379,13 @@ class Driver:
         if isinstance(event, Update):
             self.updates.publish(event)
         else:
+            self._log_event(event)
             self.events.publish(event)
+
+    def _log_event(self, event: PeerEvent) -> None:
+        peer_id = event.peer_id if isinstance(event, PeerUp | PeerDown) else None
+        address = None if peer_id is None else self.protocol.address_book.address_of(peer_id)
+        self.log.event(event, address, trio.current_time())
 
     def _verify(self, verify: Verify) -> None:
         assert self._nursery is not None
@@ -386,6 +428,7 @@ class Driver:
         peers = [peer for write in writes for peer in write.peers]
         signed = any(write.signed for write in writes)
         clock = max(write.clock_high_water for write in writes)
+        started_s = trio.current_time()
         try:
             await self._store.write(entries, proofs, clock, peers, signed)
         except WriteRolledBack as error:
@@ -393,6 +436,7 @@ class Driver:
         except WriteUndecided as error:
             self.give(PersistUndecided(writes[0].token, str(error)))
             return await self._find_out(entries, str(error))
+        self.commits.add(trio.current_time() - started_s)
         return None
 
     async def _find_out(self, entries: Sequence[Entry], reason: str) -> str | None:
@@ -412,8 +456,11 @@ class Driver:
 
     async def _verify_in_thread(self, verify: Verify) -> None:
         check = self._verifier.check
-        verified = await trio.to_thread.run_sync(check, verify.entries, abandon_on_cancel=True)
+        verified = await trio.to_thread.run_sync(
+            check, verify.entries, abandon_on_cancel=True, limiter=self._checkers
+        )
         self.give(Verified(verify.token, verified))
+        self._verified.unpark_all()
 
     async def _accept(self, endpoint: Endpoint) -> None:
         assert self._nursery is not None
@@ -440,7 +487,7 @@ class Driver:
     def _tell_refusal(self, address: Address, reason: str) -> None:
         if self._refusals.get(address) != reason:
             self._refusals[address] = reason
-            self.events.publish(_refusal(address, reason))
+            self._emit(_refusal(address, reason))
 
     async def _run_link(
         self, connection: Connection, address: Address | None, dialled: bool
@@ -450,6 +497,9 @@ class Driver:
         self._next_link += 1
         link = self._links[link_id] = _Link(connection)
         self.give(LinkUp(link_id, connection.peer_id, address, dialled))
+        if link.drop_reason:
+            now_s = trio.current_time()
+            self.log.refused(connection.peer_id, link.drop_reason, address, now_s)
         try:
             with link.scope:
                 async with trio.open_nursery() as nursery:
@@ -461,7 +511,7 @@ class Driver:
                 await connection.aclose()
             self._flushing.pop(link, None)
         if self._links.pop(link_id, None) is not None:
-            self.give(LinkDown(link_id))
+            self.give(LinkDown(link_id, link.lost_because, link.offence))
 
     async def _send_frames(self, link: _Link) -> None:
         """Send what is queued, all that waits at once, until the link is to be closed."""
@@ -481,9 +531,19 @@ class Driver:
     async def _receive_frames(self, link_id: LinkId, link: _Link, scope: trio.CancelScope) -> None:
         try:
             while not link.closing:
+                turn_began_s = trio.current_time()
                 for frame in await link.connection.receive():
                     self.give(Received(link_id, frame))
-        except (ConnectionLost, RemoteError):
+                    if trio.current_time() - turn_began_s > TURN_S:
+                        await trio.lowlevel.checkpoint()
+                        turn_began_s = trio.current_time()
+                while self.protocol.verifying_bytes(link_id) > READ_UP_TO_BYTES:
+                    await self._verified.park()
+        except ConnectionLost:
+            scope.cancel()
+        except RemoteError as error:
+            link.lost_because, link.offence = str(error), True
+            link.connection.blame()
             scope.cancel()
 
 

@@ -25,9 +25,11 @@ from gossipbook.driver import Driver
 from gossipbook.errors import NotAMember, PeerClosed, UsageError
 from gossipbook.genesis import Genesis
 from gossipbook.gossip.config import GossipConfig
-from gossipbook.gossip.interface import Address, PeerEvent, PeerUp
+from gossipbook.gossip.interface import Address, LinkId, PeerEvent, PeerUp
 from gossipbook.gossip.protocol import GossipProtocol
+from gossipbook.histogram import Distribution
 from gossipbook.identity import Keypair, PeerId, short
+from gossipbook.link_status import LinkStatus
 from gossipbook.log.verification import Verifier
 from gossipbook.peer_view import PeerView, hold_equal_books
 from gossipbook.randomness import SeededRandom
@@ -112,12 +114,15 @@ async def open_peer(
             nursery.start_soon(driver.run)
             with trio.CancelScope(shield=True):
                 await driver.started.wait()
+            peer = Peer(driver, keypair.peer_id, None if endpoint is None else endpoint.address)
+            driver.log.opened(genesis.name, peer.address, **_sizes(peer))
             try:
-                yield Peer(driver, keypair.peer_id, None if endpoint is None else endpoint.address)
+                yield peer
             except BaseException as error:  # passed on below, outside the nursery: as itself
                 failure = error
             with trio.CancelScope(shield=True):
                 await driver.close(orderly=failure is None)
+            driver.log.closed(**_sizes(peer))
     if failure is not None:
         raise failure
 
@@ -228,9 +233,26 @@ class Peer(PeerView):
         finally:
             audience.remove(subscription)
 
+    def join(self, address: str, *, peer_id: PeerId | None = None) -> None:
+        """Dial this address, too: now, and whenever no link to the peer there stands.
+
+        It counts as one of the ``bootstrap`` addresses. With ``peer_id`` it is hearsay: that this
+        peer can be found there; it is dialled when a link is wanted, and forgotten when nobody
+        answers for long. Naming an address twice changes nothing. Returns at once; that the peer is
+        linked, ``events`` tells. Raises PeerClosed, and UsageError for what is no address.
+        """
+        self._require_open()
+        (dialled,) = _addresses([address])
+        self._driver.join(dialled, peer_id)
+
     def peers(self) -> list[PeerId]:
         """The peers it has links to, sorted; none when it is closed."""
         return [] if self._driver.closed else super().peers()
+
+    def links(self) -> list[LinkStatus]:
+        """How each link stands now, sorted by peer; none when it is closed. Costs a look-up per
+        link and author."""
+        return [] if self._driver.closed else super().links()
 
     @property
     def running(self) -> GossipProtocol:
@@ -243,6 +265,12 @@ class Peer(PeerView):
 
     def _queue_drops(self) -> int:
         return self._driver.queue_drops
+
+    def _queued_bytes(self, link: LinkId) -> int:
+        return self._driver.queued_bytes(link)
+
+    def _commit_times(self) -> Distribution:
+        return self._driver.commits.distribution()
 
     def _require_open(self) -> None:
         if self._driver.closed:
@@ -265,6 +293,10 @@ def _store(store: Store | str | os.PathLike[str] | None) -> Store:
     if store is None:
         return MemoryStore()
     return SqliteStore(store) if isinstance(store, str | os.PathLike) else store
+
+
+def _sizes(peer: Peer) -> dict[str, int]:
+    return {"entries": peer.entry_count, "authors": len(peer.replica.frontier)}
 
 
 def _addresses(bootstrap: Iterable[str]) -> list[Address]:

@@ -28,6 +28,7 @@ from gossipbook.book.payload import Instruction, decode_payload
 from gossipbook.book.reports import CommandRecord
 from gossipbook.errors import EncodingError, InvalidEntry
 from gossipbook.genesis import Genesis, Market
+from gossipbook.histogram import Histogram
 from gossipbook.identity import PeerId, short
 from gossipbook.log.author_log import AuthorLog, Offered
 from gossipbook.log.clock import DEFAULT_TOLERANCE_MS, LogicalClock, hlc_at, hlc_second
@@ -46,6 +47,9 @@ one core goes into the replays that backdated entries cause."""
 
 SCRUBBED_LEVELS_PER_CUT = 16
 """Price levels hashed again at each cut although nothing touched them: memory may rot."""
+
+UNDO_DEPTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000, 100_000, 1_000_000)
+"""Bounds of the histogram of undos, in commands."""
 
 
 _NEVER = 1 << 62  # a second that no clock reaches: nothing is noted
@@ -121,6 +125,8 @@ class Replica:
         self.watched = False
         """Whether settling reports net changes (and counts busted trades): somebody reads them."""
         self.busted_count = 0
+        self.undos = Histogram(UNDO_DEPTHS)
+        """How many commands each settling took back, of those that took back any."""
         self.entry_count = 0
         self.held_back_count = 0
         self.rebuilt_count = 0
@@ -243,6 +249,8 @@ class Replica:
         before = self._events(engine, position, end) if self.watched else []
         self._forget_digests(state, above=hlc_second(mark[0]))
         reached = engine.rewind(position)
+        if reached < end:
+            self.undos.add(end - reached)
         entries, done = order.cut(reached)
         self._apply(state, entries, done, first_cut=self._oldest_cut(local_ms))
         if end - position > self.settings.free_undo or reached < position:

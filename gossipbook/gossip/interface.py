@@ -46,7 +46,11 @@ class LinkUp(NamedTuple):
 
 
 class LinkDown(NamedTuple):
+    """A connection is gone; ``offence``: because its other end broke a rule of framing."""
+
     link: LinkId
+    reason: str = "the connection closed"
+    offence: bool = False
 
 
 class DialFailed(NamedTuple):
@@ -170,6 +174,8 @@ class Dial(NamedTuple):
 class DropLink(NamedTuple):
     link: LinkId
     reason: str
+    offence: bool = False
+    """Whether the other end broke a rule."""
 
 
 class Submitted(NamedTuple):

@@ -69,6 +69,7 @@ class Link:
     detector: FailureDetector
     serving: TokenBucket  # bytes
     requests: TokenBucket
+    opened_us: int
     known: dict[PeerId, int] = field(default_factory=dict)  # length, by author
     evidence: dict[PeerId, int] = field(default_factory=dict)  # k last proven to them, by author
     clock: ClockOffset = field(default_factory=ClockOffset)
@@ -105,6 +106,7 @@ class Link:
             FailureDetector(now_us, expected_interval_us=config.ping_us // 2),
             TokenBucket(config.serve_bytes_per_s, now_us),
             TokenBucket(config.requests_per_s, now_us),
+            now_us,
             own_head_asked_us=now_us,  # each side tells the other as its first word
         )
 

@@ -15,6 +15,10 @@ from gossipbook.identity import PeerId
 from gossipbook.randomness import SeededRandom
 
 
+MOVED_AFTER_FAILURES = 2
+"""Once so many dials in a row have failed, others are believed that name another address."""
+
+
 @dataclass(slots=True)
 class KnownPeer:
     """One address, and what we know about it. ``peer_id`` is None until it was reached."""
@@ -52,7 +56,13 @@ class AddressBook:
             return
         if address in self._peers:
             return  # hearsay: it could keep us from a bootstrap address that we never reached
-        if peer_id not in self._by_id and len(self._peers) < self._config.address_book_limit:
+        old = self._by_id.get(peer_id)
+        if old is not None:
+            if self._peers[old].failures < MOVED_AFTER_FAILURES:
+                return
+            if not self._peers[old].bootstrap:
+                self._remove(old)
+        if len(self._peers) < self._config.address_book_limit:
             self._peers[address] = KnownPeer(address, peer_id, bootstrap=False)
             self._by_id[peer_id] = address
 

@@ -337,6 +337,21 @@ class GossipProtocol:
         """How many linked peers are known to hold our own entry ``seq``."""
         return sum(link.own_head_held > seq for link in self._links.values())
 
+    def verifying_bytes(self, link_id: LinkId) -> int:
+        """How much of what this link sent is still waiting for its signatures to be checked."""
+        link = self._links.get(link_id)
+        return 0 if link is None else link.verifying_bytes
+
+    @property
+    def links(self) -> list[Link]:
+        """The links that stand, by peer. For who looks; change nothing in them."""
+        return [self._by_peer[peer_id] for peer_id in sorted(self._by_peer)]
+
+    @property
+    def now_us(self) -> int:
+        """The monotonic time of the latest input, in microseconds."""
+        return self._now.monotonic_us
+
     @property
     def linked_peers(self) -> list[PeerId]:
         return sorted(self._by_peer)
@@ -434,7 +449,7 @@ class GossipProtocol:
     def _on_link_down(self, down: LinkDown) -> None:
         link = self._links.get(down.link)
         if link is not None:
-            self._lose(link, "the connection closed")
+            self._lose(link, self._blame(link, down.reason) if down.offence else down.reason)
 
     def _lose(self, link: Link, reason: str) -> None:
         """The link is gone, or shall be."""
@@ -452,9 +467,14 @@ class GossipProtocol:
 
     def _offence(self, link: Link, what: str) -> None:
         """The peer broke a rule: it loses this link and is left alone for a while."""
+        reason = self._blame(link, what)
+        self._out.append(DropLink(link.link, reason, offence=True))
+        self._lose(link, reason)
+
+    def _blame(self, link: Link, what: str) -> str:
         self.statistics.refused_messages += 1
         self.address_book.ban(link.peer_id, self._now.monotonic_us)
-        self._drop(link, f"{short(link.peer_id)} broke a rule: {what}")
+        return f"{short(link.peer_id)} broke a rule: {what}"
 
     def _forget_link(self, link: Link) -> None:
         del self._links[link.link]
@@ -921,6 +941,7 @@ class GossipProtocol:
             error = self.own.forked_error_if_any()
             assert error is not None, "our own entry does not count, yet nothing proves a fork"
             self._refuse([(token, error) for token, _ in batch.submits])
+            self._next_batch()  # who came meanwhile gets the same answer
             return
         for token, first_index in batch.submits:
             self._out.append(Submitted(token, batch.entry.id, batch.entry.seq, first_index))
@@ -1010,6 +1031,9 @@ class GossipProtocol:
         frontier = self.replica.frontier
         if compare.frontier_root == frontier.root():
             self._learn(link, self.own_id, self.replica.head(self.own_id).length)
+            if len(frontier) <= self.config.whole_frontier_limit:
+                for head in frontier.heads():
+                    link.known[head.author] = head.length
             return
         authors = max(len(frontier), compare.author_count)
         if caught_up and authors > self.config.small_frontier_limit:
@@ -1135,7 +1159,7 @@ class GossipProtocol:
             claim = self._watch.begin_audit()
             if claim is not None:
                 self.statistics.audits += 1
-                self._emit(claim)
+                self._emit_divergence(claim)
                 self._after("audit", self.config.audit_pause_us)
 
     def _audit(self) -> None:
@@ -1146,7 +1170,7 @@ class GossipProtocol:
             if update is not None:
                 self._emit(update)
         if verdict is not None:
-            self._emit(verdict)
+            self._emit_divergence(verdict)
         elif self._watch.auditing:
             self._after("audit", self.config.audit_pause_us)
 
@@ -1167,7 +1191,9 @@ class GossipProtocol:
             self._emit(update)
         for market, error in self.replica.take_faults():
             second = self.local_ms // 1000
-            self._emit(Divergence("healed", None, second, market, None, None, b"", b"", error))
+            self._emit_divergence(
+                Divergence("healed", None, second, market, None, None, b"", b"", error)
+            )
         self._arm_settle()
 
     def _arm_settle(self) -> None:
@@ -1351,6 +1377,11 @@ class GossipProtocol:
 
     def _emit(self, event: Any) -> None:
         self._out.append(Emit(event))
+
+    def _emit_divergence(self, divergence: Divergence) -> None:
+        counts = self.statistics.divergences
+        counts[divergence.status] = counts.get(divergence.status, 0) + 1
+        self._emit(divergence)
 
     def _persist(self, entries: Sequence[Entry], proofs: Sequence[ForkProof]) -> None:
         """Others' entries and proofs gather for a moment: one transaction takes many."""

@@ -24,6 +24,7 @@ class GossipStatistics:
     fetch_timeouts: int = 0
     bisections: int = 0
     audits: int = 0
+    divergences: dict[str, int] = field(default_factory=dict)  # by status
     links_lost: int = 0
 
     def count_sent(self, kind: str, size_bytes: int) -> None:

@@ -16,9 +16,12 @@ from dataclasses import dataclass
 
 MOST_STRANGERS = 128
 MOST_STRANGERS_PER_SOURCE = 32
-ARRIVALS_PER_S = 40
-"""From one source, on average; a handshake costs about 1 ms of processor time."""
-ARRIVALS_AT_ONCE = 100
+ARRIVALS_PER_S = 10
+"""From one source, on average. A handshake costs about 1 ms of processor time, and a stranger in
+an open network may send one large frame before it is known for what it is: some 50 ms."""
+ARRIVALS_AT_ONCE = 60
+PRICE_OF_AN_OFFENCE = 10
+"""Arrivals that a source has less for each link on which a rule was broken."""
 MOST_SOURCES = 4_096
 """Sources whose arrivals are remembered; beyond, the one that came longest ago is forgotten."""
 
@@ -45,14 +48,23 @@ class Door:
 
     def may_arrive(self, source: str, now_s: float) -> bool:
         """Whether the source may have another connection looked at; counts it if so."""
-        tokens, at_s = self._arrivals.pop(source, (ARRIVALS_AT_ONCE, now_s))
-        tokens = min(ARRIVALS_AT_ONCE, tokens + (now_s - at_s) * ARRIVALS_PER_S)
+        tokens = self._tokens(source, now_s)
         may = tokens >= 1
         self._arrivals[source] = (tokens - 1 if may else tokens, now_s)
         while len(self._arrivals) > MOST_SOURCES:
             del self._arrivals[next(iter(self._arrivals))]
         self.turned_away_count += not may
         return may
+
+    def blame(self, source: str, now_s: float) -> None:
+        """A rule was broken on a link from there."""
+        tokens = self._tokens(source, now_s) - PRICE_OF_AN_OFFENCE
+        self._arrivals[source] = (max(tokens, -ARRIVALS_AT_ONCE), now_s)
+
+    def _tokens(self, source: str, now_s: float) -> float:
+        """How many more may come at once; the source goes to the end of the list."""
+        tokens, at_s = self._arrivals.pop(source, (ARRIVALS_AT_ONCE, now_s))
+        return min(ARRIVALS_AT_ONCE, tokens + (now_s - at_s) * ARRIVALS_PER_S)
 
     def enter(self, source: str, turn_away: Callable[[], None]) -> Stranger:
         """Another stranger; whoever has to make room for it is turned away."""

@@ -44,6 +44,9 @@ class Connection(Protocol):
         rule of framing. One task at a time.
         """
 
+    def blame(self) -> None:
+        """The other end broke a rule; where it comes from, fewer connections are let in for now."""
+
     async def aclose(self) -> None:
         """Close it; frames sent before still travel. Calling it again does nothing."""
 

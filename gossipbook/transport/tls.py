@@ -289,7 +289,7 @@ class TlsEndpoint:
         await tls.send_all(framed([ours, proof]))
         transcript.check(DIALLER, theirs.peer_id, decode_proof(await _next_frame(tls, reader)))
         address = None if theirs.address is None else believed(theirs.address, host)
-        return self._connected(tls, reader, theirs.peer_id, address)
+        return self._connected(tls, reader, theirs.peer_id, address, source_of(host))
 
     def _hello(self, expected: PeerId | None) -> bytes:
         return Hello(
@@ -306,9 +306,10 @@ class TlsEndpoint:
         reader: FrameReader,
         peer_id: PeerId,
         address: Address | None,
+        source: str | None = None,
     ) -> TlsConnection:
         reader.limit_bytes = MAX_FRAME_BYTES
-        connection = TlsConnection(self, tls, reader, peer_id, address)
+        connection = TlsConnection(self, tls, reader, peer_id, address, source)
         self._connections[connection] = None
         return connection
 
@@ -327,9 +328,11 @@ class TlsConnection:
         reader: FrameReader,
         peer_id: PeerId,
         address: Address | None,
+        source: str | None,
     ) -> None:
         self.peer_id = peer_id
         self.address = address
+        self._source = source  # where it came from, if it was not dialled
         self._endpoint = endpoint
         self._tls = tls
         self._reader = reader
@@ -396,6 +399,11 @@ class TlsConnection:
                 del self._waiting[scope]
         if self._closed:
             raise ConnectionLost("this end was closed")
+
+    def blame(self) -> None:
+        """The other end broke a rule: its source is let in less often for a while."""
+        if self._source is not None:
+            self._endpoint.door.blame(self._source, trio.current_time())
 
     async def aclose(self) -> None:
         """Close it; what was sent arrives first, if the other end reads it."""

@@ -40,6 +40,22 @@ def test_what_others_say_never_replaces_what_is_known() -> None:
     assert book.address_of(A) == b"a" and book.address_of(B) is None and len(book) == 1
 
 
+def test_a_peer_that_moved_is_found_by_what_others_say() -> None:
+    book = new_book(b"named")
+    book.reached(A, b"a")
+    book.reached(B, b"named")
+    for number in range(2):
+        book.learn(A, b"a2")
+        book.learn(B, b"b2")
+        assert (book.address_of(A), book.address_of(B)) == (b"a", b"named"), number
+        book.failed(b"a", 0)
+        book.failed(b"named", 0)
+    book.learn(A, b"a2")
+    book.learn(B, b"b2")
+    assert (book.address_of(A), book.address_of(B)) == (b"a2", b"b2")
+    assert addresses(book) == [b"named", b"a2", b"b2"], "a bootstrap address is never given up"
+
+
 def test_whoever_proves_to_be_at_an_address_has_it() -> None:
     book = new_book()
     book.learn(A, b"a")

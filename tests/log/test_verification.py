@@ -25,9 +25,19 @@ def test_a_good_entry_is_checked_once_and_shared_by_all_who_ask() -> None:
 
 def test_each_entry_gets_its_own_answer_in_order() -> None:
     author = TestAuthor(1)
-    good, bad, other = (author.write(hlc=at(n)) for n in range(3))
-    kept = Verifier().check([good, forged(bad, bytes(64)), other])
-    assert kept == [good, None, other]
+    entries = [author.write(hlc=at(n)) for n in range(3)]
+    assert Verifier().check(entries) == entries
+
+
+def test_after_a_bad_signature_no_other_is_looked_at() -> None:
+    """Who sends forged entries pays for each batch with a link, and we with one check."""
+    author = TestAuthor(1)
+    good, bad, *others = (author.write(hlc=at(n)) for n in range(50))
+    verifier = Verifier()
+    kept = verifier.check([good, forged(bad, bytes(64)), *others])
+    assert kept == [good, None, *[None] * len(others)]
+    assert verifier.checked_count == 2
+    assert verifier.check(others) == others, "they are good all the same"
 
 
 def test_a_bad_signature_never_fills_the_cache() -> None:

@@ -1,6 +1,7 @@
 """Every example in docs/WIRE.md means what the page says, and is what the code writes."""
 
 import re
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ from gossipbook.log.entry import Header, decode_run, encode_run
 from gossipbook.log.fork import ForkProof
 from gossipbook.log.frontier import Frontier, Head, pack_heads, unpack_heads
 from gossipbook.merkle import EMPTY_ROOT, MerkleTree
+from gossipbook.transport.handshake import Hello, Transcript, decode_hello, decode_proof
 
 PAGE = (Path(__file__).parents[2] / "docs" / "WIRE.md").read_text()
 BLOCKS = {
@@ -43,7 +45,7 @@ NETWORK = BLOCKS["network-id"]
 
 
 def test_every_block_of_the_page_is_read() -> None:
-    assert len(BLOCKS) == PAGE.count("```hex ") == 51
+    assert len(BLOCKS) == PAGE.count("```hex ") == 57
 
 
 def test_keys_are_those_of_the_seeds() -> None:
@@ -104,6 +106,27 @@ def test_head() -> None:
     (head,) = unpack_heads(BLOCKS["head"])
     assert head == Head(ALICE, 2, BLOCKS["entry-id"], None)  # type: ignore[arg-type]
     assert pack_heads([head]) == BLOCKS["head"] and len(BLOCKS["head"]) == 80
+
+
+def test_handshake() -> None:
+    dialler = Hello(NETWORK, ALICE, b"\xd1" * 32, BOB, b":7000")
+    listener = Hello(NETWORK, BOB, b"\xd2" * 32, None, b"203.0.113.5:7000")
+    for name, hello in (("dialler-hello", dialler), ("listener-hello", listener)):
+        assert decode_hello(BLOCKS[name]) == hello
+        assert hello.encode() == BLOCKS[name]
+    hellos = [
+        len(BLOCKS[name]).to_bytes(4, "big") + BLOCKS[name]
+        for name in ("dialler-hello", "listener-hello")
+    ]
+    rest = b"".join([sha256(b"certificate").digest(), *hellos])
+    assert BLOCKS["listener-signs"] == b"gossipbook/1 link\0\x01" + rest
+    transcript = Transcript(b"certificate", BLOCKS["dialler-hello"], BLOCKS["listener-hello"])
+    for role, peer_id, name in ((0, ALICE, "dialler-proof"), (1, BOB, "listener-proof")):
+        signature = decode_proof(BLOCKS[name])
+        signed = b"gossipbook/1 link\0" + bytes([role]) + rest
+        assert bindings.crypto_sign_open(signature + signed, peer_id) == signed
+        transcript.check(bytes([role]), peer_id, signature)
+    assert BLOCKS["refusal"] == bytes.fromhex("8302005820") + NETWORK
 
 
 @pytest.mark.parametrize("kind", range(20))
