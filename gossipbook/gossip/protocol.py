@@ -937,15 +937,14 @@ class GossipProtocol:
         added = self.replica.add((batch.entry,), local_ms=self.local_ms)
         self._persist((), added.proofs)
         self._announce(added.proofs)
-        if not self.replica.logs[self.own_id].holds(batch.entry):
+        if self.replica.logs[self.own_id].holds(batch.entry):
+            for token, first_index in batch.submits:
+                self._out.append(Submitted(token, batch.entry.id, batch.entry.seq, first_index))
+            self._spread(self.own_id, PUSH_TO_ALL if self._linked_to_everyone() else PUSH)
+        else:
             error = self.own.forked_error_if_any()
             assert error is not None, "our own entry does not count, yet nothing proves a fork"
             self._refuse([(token, error) for token, _ in batch.submits])
-            self._next_batch()  # who came meanwhile gets the same answer
-            return
-        for token, first_index in batch.submits:
-            self._out.append(Submitted(token, batch.entry.id, batch.entry.seq, first_index))
-        self._spread(self.own_id, PUSH_TO_ALL if self._linked_to_everyone() else PUSH)
         self._arm_settle()
         self._arm_release()
         self._next_batch()
