@@ -268,6 +268,11 @@ class Driver:
         if not self.closed:
             self._carry_out(self.protocol.settle_now(self.now()))
 
+    @property
+    def can_dial(self) -> bool:
+        """Whether there is a transport."""
+        return self._endpoint is not None
+
     def queued_bytes(self, link: LinkId) -> int:
         """What waits to be sent over a link."""
         known = self._links.get(link)
@@ -487,6 +492,8 @@ class Driver:
     def _tell_refusal(self, address: Address, reason: str) -> None:
         if self._refusals.get(address) != reason:
             self._refusals[address] = reason
+            while len(self._refusals) > self.protocol.config.address_book_limit:
+                del self._refusals[next(iter(self._refusals))]
             self._emit(_refusal(address, reason))
 
     async def _run_link(

@@ -50,13 +50,13 @@ class EventLog:
     def opened(self, network: str, address: str | None, *, entries: int, authors: int) -> None:
         at = "without an address" if address is None else f"at {address}"
         _peer.info(
-            f"{self._own} is open on {network!r} {at}, with {entries} entries of {authors} authors",
+            f"{self._own} is open on {network!r} {at}, with {_sizes(entries, authors)}",
             extra=self._fields(network=network, address=address, entries=entries, authors=authors),
         )
 
     def closed(self, *, entries: int, authors: int) -> None:
         _peer.info(
-            f"{self._own} is closed, with {entries} entries of {authors} authors",
+            f"{self._own} is closed, with {_sizes(entries, authors)}",
             extra=self._fields(entries=entries, authors=authors),
         )
 
@@ -154,6 +154,12 @@ _DIVERGENCES = {
     "healed": "our book was damaged in memory and has been replayed: {place}",
     "unresolved": "{peer} holds another book than a fresh replay gives: {place}; theirs is wrong",
 }
+
+
+def _sizes(entries: int, authors: int) -> str:
+    return (
+        f"{entries} entr{'y' if entries == 1 else 'ies'} of {authors} author{'s' * (authors != 1)}"
+    )
 
 
 def _place(event: Divergence) -> str:

@@ -243,6 +243,8 @@ class Peer(PeerView):
         """
         self._require_open()
         (dialled,) = _addresses([address])
+        if not self._driver.can_dial:
+            raise UsageError(f"join({address!r}) needs a transport to dial with; pass transport=")
         self._driver.join(dialled, peer_id)
 
     def peers(self) -> list[PeerId]:

@@ -137,6 +137,8 @@ class Replica:
             for index, market in enumerate(genesis.markets)
         ]
         self._by_symbol = {state.market.symbol: state for state in self._markets}
+        self.unsettled_commands = 0
+        """How many commands have come in since the last settling."""
         self._dirty: dict[int, None] = {}  # market indices with something to settle
         self._held: list[tuple[MergeKey, Entry]] = []
 
@@ -206,6 +208,7 @@ class Replica:
         comes in for it, until its pause is over; ``next_settle_us`` tells when.
         """
         updates = []
+        self.unsettled_commands = 0
         for index in list(self._dirty):
             state = self._markets[index]
             if now_us < self._earliest_settle_us(state):
@@ -539,9 +542,10 @@ class Replica:
 
     def _merge(self, entry: Entry) -> None:
         self.clock.observe(_merge_key(entry)[0])
-        for market_index, _ in self._decoded(entry):
+        for market_index, commands in self._decoded(entry):
             self._markets[market_index].order.add(entry)
             self._dirty[market_index] = None
+            self.unsettled_commands += len(commands)
 
     def _void(self, entry: Entry) -> None:
         for market_index, _ in self._decoded(entry):

@@ -858,3 +858,54 @@ async def test_the_same_seeds_give_the_same_run() -> None:
     first = await trade_with_seeds(5)
     assert await trade_with_seeds(5) == first
     assert await trade_with_seeds(6) != first
+
+
+# ------------------------------------------------------------------ naming an address later
+
+
+async def test_an_address_can_be_named_to_a_running_peer() -> None:
+    network = gb.MemoryNetwork()
+    async with (
+        gb.open_peer(GENESIS, keypair(1), transport=network.transport(), alone=True) as alice,
+        gb.open_peer(GENESIS, keypair(2), transport=network.transport("bob"), alone=True) as bob,
+    ):
+        await trio.sleep(5)
+        assert alice.peers() == []
+        alice.join("bob")
+        alice.join("bob")
+        await until(lambda: (alice.peers(), bob.peers()) == ([BOB], [ALICE]), "they are linked")
+
+
+async def test_an_address_that_was_joined_is_dialled_for_ever() -> None:
+    """As a bootstrap address: whoever comes there, after however long."""
+    network = gb.MemoryNetwork()
+    async with gb.open_peer(GENESIS, keypair(1), transport=network.transport(), alone=True) as one:
+        one.join("bob")
+        await trio.sleep(900)
+        async with gb.open_peer(GENESIS, keypair(2), transport=network.transport("bob")):
+            await until(lambda: one.peers() == [BOB], "and still tried", within_s=60)
+
+
+async def test_hearsay_of_a_peer_is_dialled_expecting_it() -> None:
+    network = gb.MemoryNetwork()
+    async with (
+        gb.open_peer(GENESIS, keypair(1), transport=network.transport(), alone=True) as alice,
+        gb.open_peer(GENESIS, keypair(2), transport=network.transport("bob"), alone=True),
+    ):
+        alice.join("bob", peer_id=BOB)
+        await until(lambda: alice.peers() == [BOB], "Bob is there")
+
+
+@pytest.mark.parametrize("address", ["", b"bob", None, 7])
+async def test_what_is_no_address_cannot_be_joined(address: Any) -> None:
+    async with linked_peers(1) as (alice,):
+        with pytest.raises(gb.UsageError, match="address"):
+            alice.join(address)
+    with pytest.raises(gb.PeerClosed):
+        alice.join("bob")
+
+
+async def test_without_a_transport_nothing_can_be_joined() -> None:
+    async with peer_alone() as peer:
+        with pytest.raises(gb.UsageError, match="transport="):
+            peer.join("bob")

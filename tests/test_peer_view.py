@@ -266,3 +266,54 @@ async def test_peers_are_equal_only_while_nothing_sets_them_apart(disturb: Distu
         with trio.fail_after(60):
             await gb.wait_until_equal([alice, bob])
         assert alice.entry_count == bob.entry_count == 1
+
+
+def test_undos_are_counted_by_depth() -> None:
+    """Two peers apart: 3 commands here, then 2 there, then they meet."""
+    cluster = cluster_of(2)
+    cluster.submit(0, limit("sell", 100, 5))
+    cluster.run_until_converged(30)
+    cluster.partition({0})
+    for _ in range(3):
+        cluster.submit(0, limit("sell", 101, 1))
+        cluster.run_for(0.01)
+    for _ in range(2):
+        cluster.submit(1, limit("buy", 99, 1))
+        cluster.run_for(0.01)
+    cluster.heal()
+    cluster.run_until_converged(30)
+    early, late = (peer.statistics() for peer in cluster.peers)
+    assert (early.undone_commands, early.undo_depths.count) == (0, 0), "its own came first"
+    assert (early.deepest_undo, early.latest_undo) == (0, 0)
+    assert late.undone_commands == late.undo_depths.total == 2
+    assert (late.deepest_undo, late.latest_undo) == (2, 2)
+    assert late.undo_depths.cumulative()[:3] == [(1, 0), (2, 1), (5, 1)]
+
+
+@virtual_time
+async def test_commits_are_counted_and_take_no_virtual_time() -> None:
+    async with linked_peers(1) as (alice,):
+        before = alice.statistics().commits
+        for _ in range(4):
+            await alice.submit(limit())
+        after = alice.statistics()
+        assert after.commits == after.commit_times_s.count == before + 4
+        assert after.commit_times_s.largest == 0
+
+
+def test_divergences_and_forks_are_counted() -> None:
+    cluster = cluster_of(3, seed=2)
+    for number in range(6):
+        cluster.submit(number % 3, limit("sell", 100 + number, 2))
+    cluster.run_for(5)
+    cluster.corrupt(0, "ONE")
+    cluster.run_for(60)
+    healed = cluster.peers[0].statistics()
+    assert healed.divergences["healed"] == 1 and healed.fork_proofs == 0
+    told = [one for one in cluster.peers[0].events if isinstance(one, gb.Divergence)]
+    assert sum(healed.divergences.values()) == len(told)
+    healed.divergences.clear()
+    assert cluster.peers[0].statistics().divergences["healed"] == 1, "what was read is a copy"
+    cluster.equivocate(2)
+    cluster.run_for(10)
+    assert [peer.statistics().fork_proofs for peer in cluster.peers[:2]] == [1, 1]

@@ -1,7 +1,7 @@
 """Is the peer at the other end alive? Accrual failure detection in integers.
 
-The detector does not answer yes or no but with phi, how suspicious a silence has become: phi = 4
-means that a link that lives stays silent for so long once in 10^4. Arrivals are taken as a Poisson
+The detector does not answer yes or no but with phi, how suspicious a silence has become: phi = 3
+means that a link that lives stays silent for so long once in 10^3. Arrivals are taken as a Poisson
 process, so phi = log10(e) x silence / mean interval; the mean is over the latest arrivals and
 starts from the interval we expect. A lossy link has a larger mean and is given more time.
 

@@ -14,9 +14,9 @@ from gossipbook.gossip.sampling import jittered, random_subset
 from gossipbook.identity import PeerId
 from gossipbook.randomness import SeededRandom
 
-
-MOVED_AFTER_FAILURES = 2
-"""Once so many dials in a row have failed, others are believed that name another address."""
+MOVED_AFTER_FAILURES = 1
+"""Once so many dials in a row have failed, others are believed that name another address. A liar
+gains little: the address it names fails in its turn, and then others are believed."""
 
 
 @dataclass(slots=True)
@@ -65,6 +65,20 @@ class AddressBook:
         if len(self._peers) < self._config.address_book_limit:
             self._peers[address] = KnownPeer(address, peer_id, bootstrap=False)
             self._by_id[peer_id] = address
+
+    def claimed(self, peer_id: PeerId, address: Address) -> None:
+        """``peer_id``, linked and proven, says that it can be dialled at ``address``: that outranks
+        what others say, and it lives. It cannot take a bootstrap address nor another's."""
+        old = self._by_id.get(peer_id)
+        if old == address:
+            self._peers[address].failures = 0
+            return
+        if old is not None and address not in self._peers:
+            if self._peers[old].bootstrap:
+                del self._by_id[peer_id]
+            else:
+                self._remove(old)
+        self.learn(peer_id, address)
 
     def reached(self, peer_id: PeerId, address: Address) -> None:
         """``peer_id`` proved to be at ``address``: this outranks what others say."""

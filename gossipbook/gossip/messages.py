@@ -15,12 +15,13 @@ from gossipbook.encoding import decode, encode
 from gossipbook.errors import ProtocolViolation
 from gossipbook.identity import PeerId
 from gossipbook.log.entry import EntryId
-from gossipbook.log.frontier import Head, pack_heads, unpack_heads
+from gossipbook.log.frontier import HEAD_BYTES, Head, pack_heads, unpack_heads
 from gossipbook.replica import Cut
 
 MAX_ADDRESS_BYTES = 128
 MAX_PEERS = 64
 MAX_IDS = 16
+MAX_HEADS = 1_024
 MAX_RANGES = 1_024
 MAX_PROOFS = 64
 MAX_CUTS = 64
@@ -258,10 +259,16 @@ def _news(flags: Any, heads: Any, *runs: Any) -> News:
         _bytes(run)
     return News(
         runs,
-        () if heads == b"" else tuple(unpack_heads(_bytes(heads))),
+        () if heads == b"" else _heads(heads),
         bool(flags & _REPLY),
         bool(flags & _COMPLETE),
     )
+
+
+def _heads(packed: Any) -> tuple[Head, ...]:
+    data = _bytes(packed)
+    _check(len(data) <= MAX_HEADS * HEAD_BYTES, f"more than {MAX_HEADS} heads")
+    return tuple(unpack_heads(data))
 
 
 def _news_fields(news: News) -> list[Any]:
@@ -369,7 +376,7 @@ _CODECS: dict[type, tuple[int, Callable[[Any], Sequence[Any]], Callable[..., Mes
     FrontierIs: (
         3,
         lambda m: [pack_heads(m.heads)],
-        lambda heads: FrontierIs(tuple(unpack_heads(_bytes(heads)))),
+        lambda heads: FrontierIs(_heads(heads)),
     ),
     Walk: (4, lambda m: m.prefixes, _walk),
     Branch: (5, lambda m: [m.prefix, pack_heads(m.heads), *_flat(m.children)], _branch),

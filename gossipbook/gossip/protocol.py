@@ -234,6 +234,7 @@ class GossipProtocol:
         self._timers: dict[str, int] = {}
         self._announced_us: int | None = None
         self._settled_us = 0
+        self._suspected_us = 0  # when links were last looked at
         stored = stored or StoredState()
         self._restore(stored)
         self._own_length_written = stored.own_length
@@ -309,12 +310,12 @@ class GossipProtocol:
         for name, interval_us in (
             ("compare", self.config.compare_us),
             ("ping", self.config.ping_us),
-            ("suspect", self.config.ping_us // 2),
+            ("suspect", self.config.ping_us // 4),
             ("peers", self.config.peers_us),
             ("renew", self.config.renew_us),
         ):
             self._timers[name] = now.monotonic_us + self._random.below(interval_us) + 1
-        self._timers["dial"] = now.monotonic_us
+        self._timers["dial"] = self._suspected_us = now.monotonic_us
         self._arm_settle()
         self._arm_release()
         self._on_timer(None)
@@ -378,7 +379,7 @@ class GossipProtocol:
             if up.dialled:
                 self.address_book.reached(up.peer_id, up.address)
             else:  # who was not dialled there only claims its address
-                self.address_book.learn(up.peer_id, up.address)
+                self.address_book.claimed(up.peer_id, up.address)
             self._remember_peer(up.peer_id, up.address)
         known = self._by_peer.get(up.peer_id)
         if known is not None:
@@ -524,7 +525,8 @@ class GossipProtocol:
             self._offence(link, str(error))
 
     def _on_ping(self, link: Link, ping: Ping) -> None:
-        self._send(link, Pong(ping.token, self._now.wall_us))
+        if self._may_ask(link):
+            self._send(link, Pong(ping.token, self._now.wall_us))
 
     def _on_pong(self, link: Link, pong: Pong) -> None:
         if not link.ping_token or pong.token != link.ping_token:
@@ -693,13 +695,20 @@ class GossipProtocol:
                 self._fetcher.arrived(author, link.link, first, end)
                 self._want(author, self.config.compare_us)
             return
-        token = self._token()
-        batch = tuple(entries)
-        self._verifying[token] = _Verifying(link.link, reply, size_bytes, batch, spans)
-        for entry in batch:
-            self._verifying_ids[entry.id] = None
         link.verifying_bytes += size_bytes
-        self._out.append(Verify(token, batch))
+        for entry in entries:
+            self._verifying_ids[entry.id] = None
+        mean_bytes = size_bytes // len(entries)
+        count = max(1, self.config.verify_bytes // max(1, mean_bytes))
+        for at in range(0, len(entries), count):  # in parts: nobody waits long for any of them
+            batch = tuple(entries[at : at + count])
+            is_last = at + count >= len(entries)
+            part_bytes = size_bytes - at * mean_bytes if is_last else count * mean_bytes
+            token = self._token()
+            self._verifying[token] = _Verifying(
+                link.link, reply, part_bytes, batch, spans if is_last else ()
+            )
+            self._out.append(Verify(token, batch))
 
     def _on_verified(self, verified: Verified) -> None:
         pending = self._verifying.pop(verified.token)
@@ -1048,7 +1057,7 @@ class GossipProtocol:
 
     def _on_frontier(self, link: Link, message: FrontierIs) -> None:
         """The link's whole frontier: the truth about what it holds."""
-        if not self._may_ask(link):
+        if not self._may_ask(link, 1 + len(message.heads) // 64):
             return
         link.known.clear()
         link.unknown_authors = 0
@@ -1203,6 +1212,8 @@ class GossipProtocol:
             soon_us = max(now_us + config.settle_soon_us, self._settled_us + config.settle_us)
         else:
             soon_us = now_us + config.settle_unwatched_us
+        if self.replica.unsettled_commands > config.settle_commands:
+            soon_us = now_us
         if self._timers.get("settle", soon_us + 1) > soon_us:
             self._at("settle", max(self.replica.next_settle_us() or 0, soon_us))
 
@@ -1304,8 +1315,12 @@ class GossipProtocol:
 
     def _suspect(self) -> None:
         """Give up the links whose silence has become too suspicious."""
-        self._after("suspect", self.config.ping_us // 2)
-        now_us = self._now.monotonic_us
+        now_us, pause_us = self._now.monotonic_us, self.config.ping_us // 4
+        self._after("suspect", pause_us)
+        slept_us = now_us - self._suspected_us - pause_us
+        self._suspected_us = now_us
+        if slept_us > self.config.ping_us:
+            return  # we were not running ourselves: what came meanwhile has to be read first
         for link in list(self._links.values()):
             if link.detector.phi_milli(now_us) > self.config.phi_threshold_milli:
                 self._drop(link, "it has been silent for too long")

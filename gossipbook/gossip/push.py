@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from gossipbook.gossip.config import GossipConfig
 from gossipbook.gossip.interface import LinkId
 from gossipbook.gossip.links import Link
-from gossipbook.gossip.messages import News
+from gossipbook.gossip.messages import MAX_HEADS, News
 from gossipbook.gossip.sampling import random_subset
 from gossipbook.gossip.serving import run_end
 from gossipbook.identity import PeerId
@@ -66,9 +66,12 @@ class Pusher:
                 if link.link not in pushed:
                     heads.setdefault(link.link, []).append(head)
         for link in links:
-            its_runs, its_heads = runs.get(link.link), heads.get(link.link)
+            its_runs, its_heads = runs.get(link.link, []), heads.get(link.link, [])
             if its_runs or its_heads:
-                yield link, News(tuple(its_runs or ()), tuple(its_heads or ()), complete=complete)
+                yield link, News(tuple(its_runs), tuple(its_heads[:MAX_HEADS]), complete=complete)
+            for at in range(MAX_HEADS, len(its_heads), MAX_HEADS):
+                more = tuple(its_heads[at : at + MAX_HEADS])
+                yield link, News((), more, complete=complete)
 
     def _take(self, now_us: int, own: PeerId) -> dict[PeerId, int]:
         if now_us < self._last_round_us + self._config.frame_gap_us and own in self._fresh:

@@ -6,12 +6,15 @@ dialled. It opens no sockets and asks no name server.
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
 from gossipbook.errors import UsageError
 
 MAX_ADDRESS_BYTES = 128
+_ODD_ADDRESS = re.compile(r"(0[xX][0-9a-fA-F]+|[0-9]+)(\.(0[xX][0-9a-fA-F]+|[0-9]+))*")
+"""What resolvers take for an address although it is none: "127.1", "2130706433", "0x7f.1"."""
 WILDCARDS = ("", "0.0.0.0", "::")
 """Hosts that stand for all addresses of a machine: one can listen there, not be dialled."""
 
@@ -95,9 +98,10 @@ def _is_ipv6(host: str) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
     try:
-        return ip_address(host.partition("%")[0]).is_loopback
+        address = ip_address(host.partition("%")[0])
     except ValueError:
-        return False
+        return host.lower() == "localhost" or _ODD_ADDRESS.fullmatch(host) is not None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped.is_loopback
+    return address.is_loopback

@@ -20,6 +20,9 @@ ARRIVALS_PER_S = 10
 """From one source, on average. A handshake costs about 1 ms of processor time, and a stranger in
 an open network may send one large frame before it is known for what it is: some 50 ms."""
 ARRIVALS_AT_ONCE = 60
+ARRIVALS_PER_S_IN_ALL = 100
+ARRIVALS_AT_ONCE_IN_ALL = 300
+"""From all sources together: whoever has very many addresses gets a tenth of a processor."""
 PRICE_OF_AN_OFFENCE = 10
 """Arrivals that a source has less for each link on which a rule was broken."""
 MOST_SOURCES = 4_096
@@ -42,6 +45,7 @@ class Door:
         self._strangers: dict[str, dict[Stranger, None]] = {}
         self._count = 0
         self._arrivals: dict[str, tuple[float, float]] = {}  # source -> (tokens, at)
+        self._tokens_in_all: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -49,8 +53,11 @@ class Door:
     def may_arrive(self, source: str, now_s: float) -> bool:
         """Whether the source may have another connection looked at; counts it if so."""
         tokens = self._tokens(source, now_s)
-        may = tokens >= 1
-        self._arrivals[source] = (tokens - 1 if may else tokens, now_s)
+        in_all, at_s = self._tokens_in_all or (ARRIVALS_AT_ONCE_IN_ALL, now_s)
+        in_all = min(ARRIVALS_AT_ONCE_IN_ALL, in_all + (now_s - at_s) * ARRIVALS_PER_S_IN_ALL)
+        may = tokens >= 1 and in_all >= 1
+        self._arrivals[source] = (tokens - may, now_s)
+        self._tokens_in_all = (in_all - may, now_s)
         while len(self._arrivals) > MOST_SOURCES:
             del self._arrivals[next(iter(self._arrivals))]
         self.turned_away_count += not may

@@ -336,7 +336,7 @@ class TlsConnection:
         self._endpoint = endpoint
         self._tls = tls
         self._reader = reader
-        self._patience_s = 0.0  # what is left for the frame that has begun
+        self._patience_s = FRAME_PATIENCE_S  # what is left for the frame that has begun
         self._can_send = True
         self._closed = False
         self._waiting: dict[trio.CancelScope, None] = {}
@@ -361,14 +361,13 @@ class TlsConnection:
         await trio.lowlevel.checkpoint_if_cancelled()
         while not (frames := [] if self._closed else self._reader.all_frames()):
             self._reader.feed(await self._receive_some())
+        self._patience_s = FRAME_PATIENCE_S  # for the frame that these bytes may have begun
         return frames
 
     async def _receive_some(self) -> bytes | bytearray:
         """The next bytes. A frame that has begun is given some seconds, and a little more for each
         byte that comes."""
         started_s = trio.current_time()
-        if not self._reader.is_inside:
-            self._patience_s = FRAME_PATIENCE_S
         deadline_s = started_s + self._patience_s if self._reader.is_inside else inf
         data: bytes | bytearray | None = None
         with self._waiting_until(deadline_s):

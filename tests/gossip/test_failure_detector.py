@@ -58,5 +58,5 @@ def test_a_dead_peer_is_given_up_within_five_seconds_of_the_usual_pace() -> None
     for step in range(1, 200):
         detector.heard(step * 500_000, quantum_us=config.ping_us // 4)
     last_us = 199 * 500_000
-    assert detector.phi_milli(last_us + 4_500_000) < config.phi_threshold_milli
-    assert detector.phi_milli(last_us + 4_700_000) > config.phi_threshold_milli
+    assert detector.phi_milli(last_us + 3_300_000) < config.phi_threshold_milli
+    assert detector.phi_milli(last_us + 3_600_000) > config.phi_threshold_milli

@@ -44,16 +44,30 @@ def test_a_peer_that_moved_is_found_by_what_others_say() -> None:
     book = new_book(b"named")
     book.reached(A, b"a")
     book.reached(B, b"named")
-    for number in range(2):
-        book.learn(A, b"a2")
-        book.learn(B, b"b2")
-        assert (book.address_of(A), book.address_of(B)) == (b"a", b"named"), number
-        book.failed(b"a", 0)
-        book.failed(b"named", 0)
+    book.learn(A, b"a2")
+    book.learn(B, b"b2")
+    assert (book.address_of(A), book.address_of(B)) == (b"a", b"named")
+    book.failed(b"a", 0)
+    book.failed(b"named", 0)
     book.learn(A, b"a2")
     book.learn(B, b"b2")
     assert (book.address_of(A), book.address_of(B)) == (b"a2", b"b2")
     assert addresses(book) == [b"named", b"a2", b"b2"], "a bootstrap address is never given up"
+
+
+def test_a_linked_peer_is_believed_about_itself_but_takes_nobody_s_address() -> None:
+    book = new_book(b"named")
+    book.reached(A, b"a")
+    book.reached(B, b"named")
+    book.failed(b"a", 0)
+    book.claimed(A, b"a")
+    assert (A, b"a") in book.sample(9, leave_out=C), "it lives"
+    book.claimed(A, b"a2")
+    assert book.address_of(A) == b"a2" and addresses(book) == [b"named", b"a2"]
+    book.claimed(B, b"a2")
+    assert (book.address_of(A), book.address_of(B)) == (b"a2", b"named")
+    book.claimed(B, b"b2")
+    assert book.address_of(B) == b"b2" and addresses(book) == [b"named", b"a2", b"b2"]
 
 
 def test_whoever_proves_to_be_at_an_address_has_it() -> None:

@@ -169,6 +169,38 @@ def test_a_second_dial_to_a_linked_peer_is_dropped_and_not_repeated() -> None:
     assert not of(peer.wait(3_000_000), Dial)
 
 
+def chat(peer: Peer, link: LinkId, seconds: int) -> list[Output]:
+    """The link says a word every half second."""
+    outputs: list[Output] = []
+    for token in range(2 * seconds):
+        outputs += peer.wait(500_000)
+        outputs += peer.hear(link, Ping(token, 0))
+    return outputs
+
+
+def test_a_silent_link_is_given_up_within_five_seconds() -> None:
+    peer = Peer()
+    peer.link(1, 2, b"two", dialled=False)
+    assert not of(chat(peer, 1, 60), DropLink)
+    assert not of(peer.wait(3_000_000), DropLink)
+    (drop,) = of(peer.wait(2_000_000), DropLink)
+    assert isinstance(drop, DropLink) and drop.reason == "it has been silent for too long"
+
+
+def test_who_slept_itself_does_not_take_the_others_for_dead() -> None:
+    """A machine that was suspended, or a process that was stopped: what came meanwhile waits."""
+    peer = Peer()
+    peer.link(1, 2, b"two", dialled=False)
+    chat(peer, 1, 60)
+    peer.now_us += 60_000_000
+    outputs = peer.give(TimerFired())
+    outputs += peer.hear(1, Ping(1_000, 0))
+    assert not of(outputs + chat(peer, 1, 5), DropLink)
+    peer.now_us += 60_000_000
+    peer.give(TimerFired())
+    assert of(peer.wait(2_000_000), DropLink), "and yet nothing came"
+
+
 def test_an_own_entry_leaves_after_the_disk_has_it_and_does_not_wait_for_a_round() -> None:
     peer = Peer()
     peer.link(1, 2, b"two", dialled=True)

@@ -342,7 +342,7 @@ def test_hearsay_cannot_hide_a_bootstrap_address() -> None:
     cluster.run_for(1)
     cluster._contacts = lambda _: []  # type: ignore[method-assign]
     cluster.restart(1)  # it dials nobody, and the cheat does not introduce it
-    cluster.peers[2].running.address_book._peers.pop(b"1")
+    cluster.peers[2].running.address_book._remove(b"1")
     cluster.run_for(40)
     assert cluster.peers[1].peer_id in peer.peers()
 
