@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test check bench docs soak soak-crash setup clean
+.PHONY: help demo test check bench docs soak soak-crash soak-network fuzz setup clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -54,6 +54,16 @@ soak: $(STAMP)  ## fault schedules by the hour; resumable (SOAK_HOURS=1)
 
 soak-crash: $(STAMP)  ## kill a submitting peer, over and over; resumable (CRASH_KILLS=1000 CRASH_SCRIPTS=)
 	$(BIN)/python -m tests.crash.soak --kills $(or $(CRASH_KILLS),1000) $(if $(CRASH_SCRIPTS),--scripts)
+
+soak-network: $(STAMP)  ## five peer processes through a faulty proxy (NETWORK_MINUTES=10)
+	$(BIN)/python -m tests.network.soak --minutes $(or $(NETWORK_MINUTES),10)
+
+fuzz: $(VENV)/.fuzz-installed  ## coverage-guided fuzzing of everything that reads bytes; resumable (FUZZ_INPUTS=1000000)
+	$(BIN)/python -m tests.fuzz --target $(or $(FUZZ_TARGET),all) --inputs $(or $(FUZZ_INPUTS),1000000) --corpus .fuzz
+
+$(VENV)/.fuzz-installed: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@touch $@
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
