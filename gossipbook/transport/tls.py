@@ -20,8 +20,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from math import inf
+from contextlib import asynccontextmanager, suppress
 from secrets import token_bytes
 from ssl import SSLContext, SSLError
 
@@ -339,7 +338,7 @@ class TlsConnection:
         self._patience_s = FRAME_PATIENCE_S  # what is left for the frame that has begun
         self._can_send = True
         self._closed = False
-        self._waiting: dict[trio.CancelScope, None] = {}
+        self._is_receiving = False
 
     def __repr__(self) -> str:
         return f"<TlsConnection to {short(self.peer_id)}>"
@@ -352,9 +351,11 @@ class TlsConnection:
             if self._closed or not self._can_send:
                 raise ConnectionLost("this end was closed")
             self._can_send = False  # until it is known that the whole piece has left
-            with self._waiting_until(inf):
+            try:
                 await self._tls.send_all(piece)
-                self._can_send = True
+            except LOST as error:
+                raise self._lost() from error
+            self._can_send = True
 
     async def receive(self) -> Sequence[bytes]:
         """The frames that have arrived; not always all of them."""
@@ -365,39 +366,39 @@ class TlsConnection:
         return frames
 
     async def _receive_some(self) -> bytes | bytearray:
-        """The next bytes. A frame that has begun is given some seconds, and a little more for each
-        byte that comes."""
-        started_s = trio.current_time()
-        deadline_s = started_s + self._patience_s if self._reader.is_inside else inf
-        data: bytes | bytearray | None = None
-        with self._waiting_until(deadline_s):
-            data = await self._tls.receive_some()
-        if data is None:
-            raise ProtocolViolation(
-                f"a frame that came more slowly than {LEAST_BYTES_PER_S:,} bytes a second"
-            )
-        if not data:
-            raise ConnectionLost("the other end closed")
-        waited_s = trio.current_time() - started_s
-        earned_s = len(data) / LEAST_BYTES_PER_S
-        self._patience_s = min(FRAME_PATIENCE_S, self._patience_s - waited_s + earned_s)
+        """The next bytes."""
+        if self._closed:
+            raise self._lost()
+        self._is_receiving = True
+        try:
+            inside = self._reader.is_inside
+            data = await (self._receive_more() if inside else self._tls.receive_some())
+        except LOST as error:
+            raise self._lost() from error
+        finally:
+            self._is_receiving = False
+        if not data or self._closed:
+            raise self._lost()
         return data
 
-    @contextmanager
-    def _waiting_until(self, deadline_s: float) -> Iterator[None]:
-        """Wait for the stream; `aclose` ends it, and so, in silence, does the deadline."""
+    async def _receive_more(self) -> bytes | bytearray:
+        """The next bytes of a frame that has begun: it is given some seconds, and a little more for
+        each byte that comes."""
+        started_s = trio.current_time()
+        with trio.move_on_after(self._patience_s):
+            data = await self._tls.receive_some()
+            waited_s = trio.current_time() - started_s
+            earned_s = len(data) / LEAST_BYTES_PER_S
+            self._patience_s = min(FRAME_PATIENCE_S, self._patience_s - waited_s + earned_s)
+            return data
+        raise ProtocolViolation(
+            f"a frame that came more slowly than {LEAST_BYTES_PER_S:,} bytes a second"
+        )
+
+    def _lost(self) -> ConnectionLost:
         if self._closed:
-            raise ConnectionLost("this end was closed")
-        with trio.CancelScope(deadline=deadline_s) as scope:
-            self._waiting[scope] = None
-            try:
-                yield
-            except LOST as error:
-                raise ConnectionLost("the connection broke, or the other end closed") from error
-            finally:
-                del self._waiting[scope]
-        if self._closed:
-            raise ConnectionLost("this end was closed")
+            return ConnectionLost("this end was closed")
+        return ConnectionLost("the connection broke, or the other end closed")
 
     def blame(self) -> None:
         """The other end broke a rule: its source is let in less often for a while."""
@@ -410,15 +411,13 @@ class TlsConnection:
             await trio.lowlevel.checkpoint()
             return
         self._closed = True
-        for scope in self._waiting:
-            scope.cancel()
         stream = self._tls.transport_stream
         try:
-            with trio.move_on_after(LINGER_S), suppress(*LOST, trio.BusyResourceError):
-                await trio.lowlevel.checkpoint()  # who was waiting leaves the stream alone
-                await stream.send_eof()
-                while await stream.receive_some(PIECE_BYTES):
-                    pass  # closing with something unread would reset what is under way
+            if not self._is_receiving:  # else its closed stream has to wake who waits
+                with trio.move_on_after(LINGER_S), suppress(*LOST, trio.BusyResourceError):
+                    await stream.send_eof()
+                    while await stream.receive_some(PIECE_BYTES):
+                        pass  # closing with something unread would reset what is under way
         finally:
             self._endpoint.forget(self)
             await trio.aclose_forcefully(stream)
