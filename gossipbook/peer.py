@@ -52,7 +52,7 @@ async def open_peer(
     transport: Transport | None = None,
     bootstrap: Iterable[str] = (),
     store: Store | str | os.PathLike[str] | None = None,
-    alone: bool = False,
+    alone: bool | None = None,
     clock: Callable[[], float] | None = None,
     config: GossipConfig | None = None,
     settings: ReplicaSettings | None = None,
@@ -65,8 +65,9 @@ async def open_peer(
     own. ``bootstrap`` names addresses to dial; peers tell each other of more. ``store`` keeps its
     logs: the path of a file, or a store; without one they are in memory and end with the block.
     With a bootstrap address, or a store that remembers other peers, ``submit`` waits until
-    somebody has confirmed how long this key's log is; ``alone=True`` goes ahead without, for a key
-    that nobody else has seen. ``clock`` gives seconds since 1970 (the machine's; under trio's
+    somebody has confirmed how long this key's log is. ``alone=True`` goes ahead without, for a key
+    that nobody else has seen; ``alone=False`` waits although no address is known yet, where peers
+    will be found later (``join``, a LAN) or will dial this one. ``clock`` gives seconds since 1970 (the machine's; under trio's
     MockClock it follows trio's). ``seed`` fixes whom this peer gossips with, for tests; trio's
     scheduler has a seed of its own. ``verifier`` may be shared by peers of one process, so that
     each signature is checked once for all of them.
@@ -185,7 +186,7 @@ class Peer(PeerView):
 
     @asynccontextmanager
     async def subscribe(
-        self, market: str | None = None, *, buffer: int = 256
+        self, market: str | None = None, *, buffer: int = 256, history: bool = True
     ) -> AsyncIterator[Subscription[Update]]:
         """The history of a market (or of all), then every change to it, without a gap.
 
@@ -194,7 +195,9 @@ class Peer(PeerView):
         ``update.events``. A trade in ``undone`` is busted. What rests of an order is a sum over
         its events (see ``Replaced``), so their order does not matter. Iteration ends when the peer
         is closed. A reader more than ``buffer`` updates behind gets the ones it still has, then
-        SubscriberLagged.
+        SubscriberLagged. ``history=False`` leaves the first ones out and begins with what comes from
+        now on: making the events of 100,000 old orders takes seconds. ``undone`` may then name
+        events that were never told.
 
         Raises UnknownMarket, PeerClosed. Cancelling leaves nothing behind.
         """
@@ -203,7 +206,8 @@ class Peer(PeerView):
         await trio.lowlevel.checkpoint()
         self._require_open()
         replica = self._settled()
-        snapshot = [one for one in replica.snapshot() if market in (None, one.market)]
+        told = replica.snapshot() if history else []
+        snapshot = [one for one in told if market in (None, one.market)]
         wants = None if market is None else lambda update: update.market == market
         subscription = Subscription(buffer, snapshot, wants)
         replica.watched = True

@@ -200,6 +200,17 @@ async def test_nobody_hears_of_an_order_before_the_store_has_it() -> None:
         assert (alice.entry_count, bob.entry_count) == (1, 1)
 
 
+async def test_a_subscription_without_history_begins_with_what_comes_next() -> None:
+    async with peer_alone() as peer:
+        await peer.submit(limit("sell", 100, 5))
+        async with peer.subscribe(history=False) as updates:
+            await peer.submit(limit("buy", 100, 2))
+            update = await anext(aiter(updates))
+            kinds = [type(event) for event in update.events]
+            assert (update.position, update.undone) == (1, ())
+            assert sorted(kind.__name__ for kind in kinds) == ["Accepted", "Trade"]
+
+
 async def test_a_list_is_one_entry_in_its_order() -> None:
     async with peer_alone() as peer:
         commands = [limit("sell", 100 + step, 1 + step) for step in range(5)]

@@ -196,7 +196,7 @@ class GossipProtocol:
         random: SeededRandom,
         bootstrap: Iterable[Address] = (),
         stored: StoredState | None = None,
-        alone: bool = False,
+        alone: bool | None = None,
         config: GossipConfig | None = None,
         settings: ReplicaSettings | None = None,
     ) -> None:
@@ -227,6 +227,7 @@ class GossipProtocol:
         self._next_token = 1
         self._own_token: int | None = None
         self._first_confirmation_us: int | None = None
+        self._alone = alone
         # What peers claimed of our own log that gave some of it back; longer than their links.
         self._own_lengths_shown: dict[PeerId, int] = {}
         self._skew_told_us: int | None = None
@@ -244,7 +245,7 @@ class GossipProtocol:
             replica,
             self.clock,
             config,
-            confirmed=not damaged and (alone or len(self.address_book) == 0),
+            confirmed=not damaged and (len(self.address_book) == 0 if alone is None else alone),
             damaged=damaged,
         )
         # The store may hold the proof that this key signed two histories.
@@ -493,6 +494,8 @@ class GossipProtocol:
         self._check_confirmed()
 
     def _on_learn(self, learn: Learn) -> None:
+        if not self._alone:
+            self._doubt_own_head()  # somebody else may be there after all
         if learn.peer_id is None:
             self.address_book.add_bootstrap(learn.address)
         elif self.replica.may_write(learn.peer_id):

@@ -355,7 +355,7 @@ class Cluster:
         elif store != "kept":
             raise UsageError(f"store={store!r}; it can be 'kept', 'lost' or 'stale'")
         peer.rolled_back = peer.rolled_back or store != "kept"
-        self._start(peer, self._contacts(index), alone=False)
+        self._start(peer, self._contacts(index))
 
     def set_clock_offset(self, index: int, seconds: float) -> None:
         """Make the peer's machine clock show simulated time plus so many seconds."""
@@ -752,7 +752,7 @@ class Cluster:
         self._addresses[_address(index)] = index
         return peer
 
-    def _start(self, peer: SimulatedPeer, contacts: list[int], *, alone: bool) -> None:
+    def _start(self, peer: SimulatedPeer, contacts: list[int], *, alone: bool | None = None) -> None:
         protocol = GossipProtocol(
             self.genesis,
             peer.keypair,

@@ -56,7 +56,7 @@ class Peer:
     """A protocol object without links, at a time of the test's own."""
 
     def __init__(
-        self, stored: StoredState, *, alone: bool = False, bootstrap: Sequence[bytes] = ()
+        self, stored: StoredState, *, alone: bool | None = None, bootstrap: Sequence[bytes] = ()
     ) -> None:
         self.stored = stored
         self.now_us = 0
@@ -125,24 +125,26 @@ KNEW_OTHERS = StoredState(own_log(5), own_length=5, peers=[SOMEBODY])
 @pytest.mark.parametrize(
     ("stored", "alone", "bootstrap", "seq"),
     [
-        (StoredState(), False, [], 0),
-        (StoredState(), False, [b"x:1"], None),
+        (StoredState(), None, [], 0),
+        (StoredState(), None, [b"x:1"], None),
         (StoredState(), True, [b"x:1"], 0),
-        (WHOLE, False, [], 5),
-        (WHOLE, False, [b"x:1"], None),
+        (WHOLE, None, [], 5),
+        (WHOLE, None, [b"x:1"], None),
+        (StoredState(), False, [], None),
+        (WHOLE, False, [], None),
         (WHOLE, True, [b"x:1"], 5),
-        (KNEW_OTHERS, False, [], None),
+        (KNEW_OTHERS, None, [], None),
         (KNEW_OTHERS, True, [], 5),
-        (SHORT, False, [], None),
+        (SHORT, None, [], None),
         (SHORT, True, [], None),
-        (GONE, False, [], None),
+        (GONE, None, [], None),
         (GONE, True, [], None),
-        (SUSPECT, False, [], None),
+        (SUSPECT, None, [], None),
         (SUSPECT, True, [b"x:1"], None),
     ],
 )
 def test_what_may_be_signed_at_once(
-    stored: StoredState, alone: bool, bootstrap: list[bytes], seq: int | None
+    stored: StoredState, alone: bool | None, bootstrap: list[bytes], seq: int | None
 ) -> None:
     """``seq`` is what the first submit gets, or None: it waits, and is refused in the end."""
     peer = Peer(stored, alone=alone, bootstrap=bootstrap)

@@ -306,6 +306,47 @@ async def test_a_deleted_store_gets_its_own_past_back_first(
         assert peers.proofs() == []
 
 
+@pytest.mark.parametrize("asked", ["before it found anybody", "after"])
+async def test_a_deleted_store_that_finds_its_peers_later_gets_its_past_back_first(
+    tmp_path: Path, asked: str
+) -> None:
+    """As on a LAN: nobody is known at the start, and yet the key has a past."""
+    async with stored_peers(tmp_path, "alice", "bob") as peers:
+        await peers.trade("alice", "bob", rounds=4)
+        await peers.equal()
+        delete(await peers.close("alice"))
+        alice = await peers.open("alice", contacts=[], alone=False)
+        receipts: list[gb.Receipt] = []
+
+        async def submit() -> None:
+            receipts.append(await alice.submit(limit()))
+
+        async with trio.open_nursery() as nursery:
+            if asked == "before it found anybody":
+                nursery.start_soon(submit)
+                await trio.sleep(1)
+                assert receipts == [] and alice.entry_count == 0
+            alice.join(str(peers.running["bob"].address))
+            if asked == "after":
+                nursery.start_soon(submit)
+        assert receipts[0].command_id.seq == 4
+        await peers.equal()
+        assert peers.proofs() == []
+
+
+async def test_joining_somebody_makes_a_peer_look_before_it_signs(tmp_path: Path) -> None:
+    """Also one that thought that it was the first of its network."""
+    async with stored_peers(tmp_path, "alice", "bob") as peers:
+        await peers.trade("alice", "bob", rounds=4)
+        await peers.equal()
+        delete(await peers.close("alice"))
+        alice = await peers.open("alice", contacts=[])
+        alice.join(str(peers.running["bob"].address))
+        assert (await alice.submit(limit())).command_id.seq == 4
+        await peers.equal()
+        assert peers.proofs() == []
+
+
 async def test_what_was_put_back_is_complete_on_disk_afterwards(tmp_path: Path) -> None:
     async with stored_peers(tmp_path, "alice", "bob") as peers:
         await peers.trade("alice", "bob", rounds=10)
@@ -415,12 +456,12 @@ async def test_whatever_happens_to_stores_no_log_forks_and_nothing_is_lost(
             store = await (peers.close if random.below(2) else peers.crash)(name)
             happened[happen_to(store, peers.id(random.choice(names)), random)] += 1
             try:
-                await peers.open(name, alone=False)
+                await peers.open(name, alone=None)
             except gb.StoreError as error:
                 assert str(store) in str(error)
                 happened["refused"] += 1
                 delete(store)  # as the message says
-                await peers.open(name, alone=False)
+                await peers.open(name, alone=None)
             receipts += await peers.trade(name, *names)
             await peers.equal()
             if random.below(2):

@@ -77,7 +77,7 @@ class StoredPeers:
         name: str,
         *,
         contacts: Iterable[str] | None = None,
-        alone: bool = False,
+        alone: bool | None = None,
         write_s: float = 0.0,
     ) -> gb.Peer:
         """Start a peer on its store; ``contacts``: whom it dials, all that run unless given."""
@@ -127,7 +127,7 @@ class StoredPeers:
         name: str,
         store: SlowStore,
         contacts: list[str],
-        alone: bool,
+        alone: bool | None,
         task_status: trio.TaskStatus[gb.Peer],
     ) -> None:
         self._seed += 1

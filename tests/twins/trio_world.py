@@ -131,7 +131,7 @@ class TrioWorld:
         for index, one in enumerate(self.peers):
             one.offset_s, one.store.failing = 0.0, False
             if one.peer is None:
-                await self._open(index, self._others(index), alone=False)
+                await self._open(index, self._others(index), alone=None)
 
     # ---------------------------------------------------------------- calls
 
@@ -186,7 +186,7 @@ class TrioWorld:
     async def _restart(self, _: Call, index: int, store: str = "kept") -> None:
         if store == "lost":
             self.peers[index].store = gb.MemoryStore()
-        await self._open(index, self._others(index), alone=False)
+        await self._open(index, self._others(index), alone=None)
 
     async def _set_clock_offset(self, _: Call, index: int, seconds: float) -> None:
         self.peers[index].offset_s = seconds
@@ -202,14 +202,14 @@ class TrioWorld:
         self.peers.append(TrioPeer(self._keypairs[index], transport))
         return index
 
-    async def _open(self, index: int, contacts: list[str], *, alone: bool) -> None:
+    async def _open(self, index: int, contacts: list[str], *, alone: bool | None) -> None:
         await self._nursery.start(self._live, self.peers[index], contacts, alone)
 
     async def _live(
         self,
         one: TrioPeer,
         contacts: list[str],
-        alone: bool,
+        alone: bool | None,
         task_status: trio.TaskStatus[None],
     ) -> None:
         one.leaving, one.ended = trio.Event(), trio.Event()
