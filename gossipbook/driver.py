@@ -23,6 +23,7 @@ submits answered: a submit that was taken is never left without a word.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -78,7 +79,7 @@ from gossipbook.gossip.interface import (
 )
 from gossipbook.gossip.protocol import GossipProtocol
 from gossipbook.histogram import Histogram
-from gossipbook.identity import PeerId
+from gossipbook.identity import PeerId, short
 from gossipbook.log.clock import Instant
 from gossipbook.log.entry import Entry
 from gossipbook.log.verification import Verifier
@@ -87,6 +88,8 @@ from gossipbook.replica import Update
 from gossipbook.storage.interface import OpenStore
 from gossipbook.subscriptions import Audience
 from gossipbook.transport.interface import Connection, Endpoint
+
+log = logging.getLogger("gossipbook.links")
 
 DROP_PUSHES_ABOVE_BYTES = 1024 * 1024
 GIVE_UP_ABOVE_BYTES = 16 * 1024 * 1024
@@ -98,9 +101,10 @@ else waiting, and handing the work over costs about 0.1 ms."""
 TURN_S = 0.002
 """How long one link's frames may be handled before everybody else has a turn."""
 
-READ_UP_TO_BYTES = 1024 * 1024
+READ_UP_TO_BYTES = 64 * 1024
 """What of one link may wait for its signatures to be checked until no more is read from it: the
-sender has to wait then, and is not told to send again what it has sent already."""
+sender has to wait then, and is not told to send again what it has sent already. Who forges is found
+out before much more has been decoded for nothing."""
 
 FLUSH_POLL_S = 0.005
 
@@ -539,7 +543,7 @@ class Driver:
         try:
             while not link.closing:
                 turn_began_s = trio.current_time()
-                for frame in await link.connection.receive():
+                for frame in await _receive(link.connection):
                     self.give(Received(link_id, frame))
                     if trio.current_time() - turn_began_s > TURN_S:
                         await trio.lowlevel.checkpoint()
@@ -552,6 +556,17 @@ class Driver:
             link.lost_because, link.offence = str(error), True
             link.connection.blame()
             scope.cancel()
+
+
+async def _receive(connection: Connection) -> Sequence[bytes]:
+    """What comes next. A transport that fails in a way nobody foresaw costs one link."""
+    try:
+        return await connection.receive()
+    except (ConnectionLost, RemoteError):
+        raise
+    except Exception as error:
+        log.exception("the link to %s failed", short(connection.peer_id))
+        raise ConnectionLost(f"the transport failed: {error!r}") from error
 
 
 def _refusal(address: Address, reason: str) -> DialRefused:

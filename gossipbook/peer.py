@@ -61,16 +61,16 @@ async def open_peer(
 ) -> AsyncIterator[Peer]:
     """A running peer, for the length of the ``async with`` block.
 
-    ``transport`` connects it to others (``MemoryNetwork.transport``); without one it is on its
-    own. ``bootstrap`` names addresses to dial; peers tell each other of more. ``store`` keeps its
-    logs: the path of a file, or a store; without one they are in memory and end with the block.
-    With a bootstrap address, or a store that remembers other peers, ``submit`` waits until
-    somebody has confirmed how long this key's log is. ``alone=True`` goes ahead without, for a key
-    that nobody else has seen; ``alone=False`` waits although no address is known yet, where peers
-    will be found later (``join``, a LAN) or will dial this one. ``clock`` gives seconds since 1970 (the machine's; under trio's
-    MockClock it follows trio's). ``seed`` fixes whom this peer gossips with, for tests; trio's
-    scheduler has a seed of its own. ``verifier`` may be shared by peers of one process, so that
-    each signature is checked once for all of them.
+    ``transport`` connects it to others (``MemoryNetwork.transport``); without one it is on its own.
+    ``bootstrap`` names addresses to dial; peers tell each other of more. ``store`` keeps its logs:
+    the path of a file, or a store; without one they are in memory and end with the block. With a
+    bootstrap address, or a store that remembers other peers, ``submit`` waits until somebody has
+    confirmed how long this key's log is. ``alone=True`` goes ahead without, for a key that nobody
+    else has seen; ``alone=False`` waits although no address is known yet, where peers will be found
+    later (``join``, a LAN) or will dial this one. ``clock`` gives seconds since 1970 (the
+    machine's; under trio's MockClock it follows trio's). ``seed`` fixes whom this peer gossips
+    with, for tests; trio's scheduler has a seed of its own. ``verifier`` may be shared by peers of
+    one process, so that each signature is checked once for all of them.
 
     At the end of the block the peer says goodbye and closes, within about a second. An exception
     in the body arrives as itself; then, and when cancelled, the peer closes without goodbye. The
@@ -192,11 +192,11 @@ class Peer(PeerView):
 
         ``async for update in updates``: first one Update from position 0 for each market, taken
         before the body runs; then net changes: take back ``update.undone`` and add
-        ``update.events``. A trade in ``undone`` is busted. What rests of an order is a sum over
-        its events (see ``Replaced``), so their order does not matter. Iteration ends when the peer
-        is closed. A reader more than ``buffer`` updates behind gets the ones it still has, then
-        SubscriberLagged. ``history=False`` leaves the first ones out and begins with what comes from
-        now on: making the events of 100,000 old orders takes seconds. ``undone`` may then name
+        ``update.events``. A trade in ``undone`` is busted. What rests of an order is a sum over its
+        events (see ``Replaced``), so their order does not matter. Iteration ends when the peer is
+        closed. A reader more than ``buffer`` updates behind gets the ones it still has, then
+        SubscriberLagged. ``history=False`` leaves the first ones out and begins with what comes
+        from now on: making the events of 100,000 old orders takes seconds. ``undone`` may then name
         events that were never told.
 
         Raises UnknownMarket, PeerClosed. Cancelling leaves nothing behind.

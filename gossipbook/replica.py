@@ -126,6 +126,8 @@ class Replica:
         """Whether settling reports net changes (and counts busted trades): somebody reads them."""
         self.busted_count = 0
         self.undos = Histogram(UNDO_DEPTHS)
+        self.latest_undo = 0
+        """How many commands the latest settling of a market took back."""
         """How many commands each settling took back, of those that took back any."""
         self.entry_count = 0
         self.held_back_count = 0
@@ -252,6 +254,7 @@ class Replica:
         before = self._events(engine, position, end) if self.watched else []
         self._forget_digests(state, above=hlc_second(mark[0]))
         reached = engine.rewind(position)
+        self.latest_undo = end - reached
         if reached < end:
             self.undos.add(end - reached)
         entries, done = order.cut(reached)

@@ -5,6 +5,9 @@ None of them changes what peers agree on; they trade bytes for time. All times a
 
 from dataclasses import dataclass
 
+MAX_FRAME_BYTES = 262_144
+"""No honest frame is larger: 131,072 bytes of runs and 1,024 heads. To decode one takes 30 ms."""
+
 
 @dataclass(frozen=True, slots=True)
 class GossipConfig:
@@ -70,7 +73,7 @@ class GossipConfig:
     """Bytes of one link whose signatures are being checked; beyond, its pushes are dropped."""
     verify_bytes: int = 32_768
     """How much of what a link sent at once is checked, and taken in, without a pause for others."""
-    max_frame_bytes: int = 1_048_576
+    max_frame_bytes: int = MAX_FRAME_BYTES
 
     # Liveness
     ping_us: int = 1_000_000
@@ -92,6 +95,9 @@ class GossipConfig:
     """So many commands that have come in are not left to gather: they take some 5 ms."""
     settle_unwatched_us: int = 100_000
     """The same where nobody did: reading settles at once, and few late entries are undone."""
+    settle_per_undone_us: int = 100
+    """How much longer they wait then for each command that was undone the last time, up to a
+    second: while whole logs come in side by side, each settling would undo much of the last."""
     confirm_timeout_us: int = 5_000_000
     """How long a submit waits for somebody to confirm our own head."""
     confirm_retry_us: int = 250_000

@@ -814,8 +814,9 @@ class GossipProtocol:
         if ours == head:
             return
         if ours.k is not None and (head.k is None or head.k > ours.k):
-            self._prove_to(link, author, again=from_frontier)
-        elif head.k is not None and (ours.k is None or ours.k > head.k):
+            if self._may_ask(link):
+                self._prove_to(link, author, again=from_frontier)
+        elif head.k is not None and (ours.k is None or ours.k > head.k) and self._may_ask(link):
             self._send(link, News((), (ours,)))  # it shows its evidence to who lacks it
         if length > ours.length:
             if ours.k is None or ours.length < ours.k:
@@ -841,6 +842,8 @@ class GossipProtocol:
             self._forget_searches(lambda search: search.deadline_us <= self._now.monotonic_us)
             if sum(of == link.link for of, _ in self._bisections) >= MAX_BISECTIONS:
                 return
+        if not self._may_ask(link):
+            return
         self.statistics.bisections += 1
         search = Bisection(author, link.link, differs_at, 0)
         self._bisections[link.link, author] = search
@@ -1023,7 +1026,7 @@ class GossipProtocol:
 
     def _send_compare(self, link: Link) -> None:
         self._release()
-        self._settle()
+        self._settle_for_cuts()
         cuts = self.replica.recent_cuts(local_ms=self.local_ms, count=self.config.cuts_sent)
         frontier = self.replica.frontier
         self._send(link, Compare(frontier.root(), len(frontier), spans_of(cuts)))
@@ -1033,7 +1036,7 @@ class GossipProtocol:
         if not self._may_ask(link):
             return
         self._release()
-        self._settle()
+        self._settle_for_cuts()
         self.replica.recent_cuts(local_ms=self.local_ms, count=self.config.cuts_sent)
         caught_up, question = self._watch.compare(link.link, link.peer_id, compare.spans, now_us)
         if question is not None:
@@ -1214,11 +1217,23 @@ class GossipProtocol:
         if self.replica.watched:  # after a pause soon, under load at regular gaps
             soon_us = max(now_us + config.settle_soon_us, self._settled_us + config.settle_us)
         else:
-            soon_us = now_us + config.settle_unwatched_us
-        if self.replica.unsettled_commands > config.settle_commands:
+            soon_us = max(now_us + config.settle_unwatched_us, self._unwatched_until_us())
+        if self.replica.unsettled_commands > max(
+            config.settle_commands, 4 * self.replica.latest_undo
+        ):
             soon_us = now_us
         if self._timers.get("settle", soon_us + 1) > soon_us:
             self._at("settle", max(self.replica.next_settle_us() or 0, soon_us))
+
+    def _unwatched_until_us(self) -> int:
+        """How long books that nobody watches may be left as they are, to undo less in all."""
+        undone = self.replica.latest_undo
+        return self._settled_us + min(undone * self.config.settle_per_undone_us, 1_000_000)
+
+    def _settle_for_cuts(self) -> None:
+        """Before cuts are compared; while logs come in by the bulk, only what is settled is."""
+        if self.replica.watched or self._now.monotonic_us >= self._unwatched_until_us():
+            self._settle()
 
     def _release(self) -> None:
         self.replica.release(self.local_ms)

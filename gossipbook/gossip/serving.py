@@ -30,8 +30,8 @@ from gossipbook.log.frontier import Head
 from gossipbook.merkle import hash_bytes
 from gossipbook.replica import Replica
 
-MAX_SERVED_BYTES = 4_194_304
-"""What one Want is answered with at most."""
+MAX_SERVED_BYTES = 1_048_576
+"""What one Want is answered with at most: 12 ms of encoding."""
 
 
 def answer_want(

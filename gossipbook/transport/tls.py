@@ -9,7 +9,7 @@ frames (``framing``)::
                turned away, with a logged reason
 
 Nothing that a stranger does reaches the peer: it ends that one connection. After the handshake a
-frame may have 1 MiB, and one that has begun must go on at a minimum rate. What is not read yet is
+frame may have 256 KiB, and one that has begun must go on at a minimum rate. What is not read yet is
 bounded by TCP: the sender waits.
 
 Frames leave in pieces of 64 KiB at most, each written at once. A cancelled ``send`` may have cut a
@@ -34,6 +34,7 @@ from gossipbook.errors import (
     UsageError,
 )
 from gossipbook.genesis import Genesis
+from gossipbook.gossip.config import MAX_FRAME_BYTES
 from gossipbook.gossip.interface import Address
 from gossipbook.identity import Keypair, PeerId, short
 from gossipbook.transport import handshake
@@ -56,7 +57,6 @@ from gossipbook.transport.handshake import (
 )
 from gossipbook.transport.refusal_log import RefusalLog
 
-MAX_FRAME_BYTES = 1_048_576
 HANDSHAKE_S = 5.0
 """From the TCP connection to the last proof; an honest one takes milliseconds and a few trips."""
 
@@ -218,11 +218,12 @@ class TlsEndpoint:
 
     async def _look_at(self, stream: trio.SocketStream, host: str) -> None:
         """One stranger, until it is proven or gone."""
+        tls = trio.SSLStream(stream, self._listener.context, server_side=True)
         reason = f"it did not prove who it is within {HANDSHAKE_S:.0f} s"
         with trio.CancelScope(deadline=trio.current_time() + HANDSHAKE_S) as scope:
             stranger = self.door.enter(source_of(host), scope.cancel)
             try:
-                connection = await self._receive_stranger(stream, host)
+                connection = await self._receive_stranger(tls, host)
                 reason = self._hand_over(connection)
             except RemoteError as error:
                 reason = str(error)
@@ -232,6 +233,7 @@ class TlsEndpoint:
                 self.door.leave(stranger)
                 if reason:
                     await trio.aclose_forcefully(stream)
+                    vars(tls).clear()  # it holds itself: 21 kB until the collector comes
         if scope.cancelled_caught and trio.current_time() < scope.deadline:
             reason = "too many strangers at the door, and it stood there longest"
         if reason:
@@ -271,9 +273,10 @@ class TlsEndpoint:
         await tls.send_all(framed([proof]))
         return self._connected(tls, reader, theirs.peer_id, address)
 
-    async def _receive_stranger(self, stream: trio.SocketStream, host: str) -> TlsConnection:
+    async def _receive_stranger(
+        self, tls: trio.SSLStream[trio.SocketStream], host: str
+    ) -> TlsConnection:
         """The listener's side."""
-        tls = trio.SSLStream(stream, self._listener.context, server_side=True)
         reader = FrameReader(handshake.MAX_FRAME_BYTES)
         await tls.do_handshake()
         theirs_frame = await _next_frame(tls, reader)
@@ -385,7 +388,7 @@ class TlsConnection:
         """The next bytes of a frame that has begun: it is given some seconds, and a little more for
         each byte that comes."""
         started_s = trio.current_time()
-        with trio.move_on_after(self._patience_s):
+        with trio.move_on_after(max(0.0, self._patience_s)):
             data = await self._tls.receive_some()
             waited_s = trio.current_time() - started_s
             earned_s = len(data) / LEAST_BYTES_PER_S
