@@ -16,7 +16,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
@@ -49,9 +49,16 @@ def load(name: str) -> ModuleType:
     return module
 
 
-two_peers, healed_partition, live_ladder, own_invariant, beside_asyncio = (
+two_peers, healed_partition, live_ladder, own_invariant, beside_asyncio, signal_trader = (
     load(name)
-    for name in ("two_peers", "healed_partition", "live_ladder", "own_invariant", "beside_asyncio")
+    for name in (
+        "two_peers",
+        "healed_partition",
+        "live_ladder",
+        "own_invariant",
+        "beside_asyncio",
+        "signal_trader",
+    )
 )
 
 TALES = {
@@ -85,6 +92,19 @@ the network has healed
 the history was read [1-9]\d* times, everything else came as updates
 the ladder equals the book
 """,
+    "three_processes.py": r"""
+alice sees (\d+) trades, (\d+) orders, ([0-9a-f]{16})
+bob   sees \1 trades, \2 orders, \3
+carol sees \1 trades, \2 orders, \3
+""",
+    "signal_trader.py": r"""
+((\+0\.\d\d   buys 5 at (\d+\.\d\d), offers at \d+\.\d\d
+|-0\.\d\d   cancels the offer, sells 5 at \d+\.\d\d
+|        somebody takes the offer: [+-]\d+\.\d\d in all
+)+)
+holds [05], cash [+-]\d+\.\d\d after [1-9]\d* orders
+both hold the same book, root [0-9a-f]{16}
+""",
     "own_invariant.py": r"""
 \d\d stories with [1-9]\d+ trades: both invariants held
 """,
@@ -99,8 +119,8 @@ both peers are closed, and the thread has ended
 }
 """What each example prints, as a pattern over all of it."""
 
-SORTED = {"beside_asyncio.py"}
-"""Here two tasks print side by side: the tale is that of the sorted lines."""
+SORTED = {"beside_asyncio.py", "three_processes.py"}
+"""Here tasks or processes print side by side: the tale is that of the sorted lines."""
 
 
 def check_tale(name: str, printed: str) -> None:
@@ -289,6 +309,102 @@ def test_a_screen_that_lagged_subscribes_again() -> None:
             assert screen.ladder.shows(peer.book("TEA"))
             assert screen.ladder.bids() == [(Decimal("9.50"), Decimal(3))]
         assert lagging.subscriptions == screen.snapshots == 2  # and it ended with the peer
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+# ---------------------------------------------------------------- the trader
+
+
+def limit(side: Any, price: str, quantity: int) -> gb.LimitOrder:
+    return gb.LimitOrder("TEA", side, price=price, quantity=quantity)
+
+
+@asynccontextmanager
+async def traders_in(network: gb.MemoryNetwork) -> AsyncIterator[tuple[gb.Peer, gb.Peer, Any]]:
+    """Peers of a maker and of a rival, and a trader at a third, who is not running yet."""
+    async with AsyncExitStack() as stack:
+        peers = []
+        for name in ("maker", "rival", "trader"):
+            opening = gb.open_peer(
+                signal_trader.GENESIS,
+                gb.Keypair.generate(),
+                transport=network.transport(name),
+                bootstrap=["maker"] if peers else [],
+            )
+            peers.append(await stack.enter_async_context(opening))
+        await trio.sleep(1)
+        yield peers[0], peers[1], signal_trader.SignalTrader(peers[2])
+
+
+@asynccontextmanager
+async def maker_and_trader() -> AsyncIterator[tuple[gb.Peer, Any]]:
+    """A maker's peer, and a trader that runs."""
+    playing = traders_in(gb.MemoryNetwork())
+    async with playing as (maker, _, trader), trio.open_nursery() as nursery:
+        nursery.start_soon(trader.run)
+        yield maker, trader
+        nursery.cancel_scope.cancel()
+
+
+def test_the_signal_weighs_the_best_levels_only() -> None:
+    async def main() -> None:
+        async with gb.open_peer(signal_trader.GENESIS, gb.Keypair.generate()) as peer:
+            assert signal_trader.imbalance(peer.book("TEA")) == 0
+            await peer.submit([limit("buy", price, 5) for price in ("9.90", "9.85", "9.80")])
+            assert signal_trader.imbalance(peer.book("TEA")) == 1
+            await peer.submit(limit("buy", "9.75", 1_000))  # the fourth level
+            await peer.submit(limit("sell", "10.00", 45))
+            assert signal_trader.imbalance(peer.book("TEA")) == Decimal("-0.5")  # (15 - 45) / 60
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_the_trader_buys_when_much_is_bid_and_its_offer_is_taken() -> None:
+    async def main() -> None:
+        async with maker_and_trader() as (maker, trader):
+            await maker.submit([limit("buy", "9.95", 20), limit("sell", "10.00", 10)])
+            await trio.sleep(1)
+            assert (trader.position, trader.cash) == (5, Decimal("-50.00"))
+            assert maker.order(trader.offer).price == Decimal("10.10")
+            await maker.submit([limit("sell", "10.05", 30), limit("buy", "10.10", 40)])
+            await trio.sleep(1)  # 5 at 10.00, 30 at 10.05, then the trader's 5 at 10.10
+            assert (trader.position, trader.cash) == (0, Decimal("0.50"))
+            assert trader.offer is None
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_the_trader_gives_up_when_the_balance_tips() -> None:
+    async def main() -> None:
+        async with maker_and_trader() as (maker, trader):
+            await maker.submit([limit("buy", "9.95", 20), limit("sell", "10.00", 10)])
+            await trio.sleep(1)
+            offer = trader.offer
+            await maker.submit(limit("sell", "10.05", 90))
+            await trio.sleep(1)
+            assert (trader.position, trader.cash) == (0, Decimal("-0.25"))
+            status = maker.order(offer)
+            assert status is not None
+            assert (status.state, status.filled) == ("cancelled", 0)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_a_busted_purchase_is_not_held_any_more() -> None:
+    async def main() -> None:
+        network = gb.MemoryNetwork()
+        async with traders_in(network) as (maker, rival, trader):
+            await maker.submit(limit("sell", "10.00", 5))
+            await trio.sleep(1)
+            network.partition(["rival"])
+            await rival.submit(limit("buy", "10.00", 5))  # first, and nobody hears of it
+            await trio.sleep(1)
+            await trader.submit(limit("buy", "10.00", 5))
+            assert (trader.position, trader.cash) == (5, Decimal("-50.00"))
+            network.heal()
+            await trio.sleep(10)
+            assert (trader.position, trader.cash) == (0, 0)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
 

@@ -7,16 +7,21 @@ wrong, and the message says how. 130: Ctrl-C. What the commands do stands in fil
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from gossipbook.cli.cases import CaseFileError
 from gossipbook.cli.demo import MARKETS, MOST_PEERS
 from gossipbook.cli.demo import Scenario as DemoScenario
+from gossipbook.cli.demo_memory import MemoryDemo
+from gossipbook.cli.demo_processes import DEFAULT_ORDERS, MOST_PROCESSES, ProcessDemo
 from gossipbook.cli.demo_screen import show
 from gossipbook.cli.ending import conclude
+from gossipbook.cli.genesis_command import genesis
+from gossipbook.cli.peer_command import peer
 from gossipbook.cli.replay import replay_files
 from gossipbook.cli.simulate import LEAST_PEERS, SYMBOLS, Scenario
 from gossipbook.cli.simulate import simulate as play
@@ -80,12 +85,15 @@ def link_options(command: Callable[..., None]) -> Callable[..., None]:
 def gossipbook() -> None:
     """An order book without a server: signed logs, gossip, price-time matching.
 
-    Nothing is sent anywhere: peers run in this process, in simulated time but for the demo.
+    A market of several machines: `genesis` once, `keygen` and `peer` on each. Besides `peer`,
+    nothing is sent to other machines.
     """
 
 
 gossipbook.add_command(audit)
+gossipbook.add_command(genesis)
 gossipbook.add_command(keygen)
+gossipbook.add_command(peer)
 gossipbook.add_command(record)
 
 
@@ -194,11 +202,15 @@ def simulate(
     help="Peers at the start; one more joins.",
 )
 @click.option(
+    "--processes",
+    type=click.IntRange(LEAST_PEERS, MOST_PROCESSES),
+    help="Instead of --peers: so many processes, with TLS between them and stores on disk.",
+)
+@click.option(
     "--orders",
     type=click.IntRange(20),
-    default=2_000,
-    show_default=True,
-    help="Orders, cancels and replacements in all; about 65 a second.",
+    help="Orders, cancels and replacements in all; about 65 a second.  "
+    f"[default: 2000; with --processes {DEFAULT_ORDERS}]",
 )
 @click.option(
     "--markets", type=click.IntRange(1, len(MARKETS)), default=3, show_default=True, help="Markets."
@@ -208,32 +220,70 @@ def simulate(
     "--seed", type=int, default=1, show_default=True, help="Decides orders and chances, not timing."
 )
 @click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="With --processes: leave their stores and logs there.",
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="One JSON object on stdout, the story on stderr."
 )
 @click.option(
     "--screenshot",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     hidden=True,
-    help="Save a picture of the screen during the partition (SVG).",
+    help="Save a picture of the screen while somebody is cut off (SVG).",
 )
 def demo(
     peers: int,
-    orders: int,
+    processes: int | None,
+    orders: int | None,
     markets: int,
     link: Link,
     seed: int,
+    keep: Path | None,
     as_json: bool,
     screenshot: Path | None,
 ) -> None:
-    """Watch peers trade in real time: a partition, a late joiner, a crash, a key used twice.
+    """Watch peers trade in real time: some cut off, a late joiner, a crash, a key used twice.
 
-    They run in this process, on a network that loses messages. On a terminal the screen is live.
-    Exits with 0 only if afterwards all correct peers hold the same books, trades and roots, and if
-    these are what the merged log gives when it is replayed naively; with 130 after Ctrl-C.
+    They run in this process, on a network that loses messages, or with --processes in one each,
+    over TLS on this machine. On a terminal the screen is live. Exits with 0 only if afterwards all
+    correct peers hold the same books, trades and roots, and if these are what the merged log gives
+    when it is replayed naively; with 130 after Ctrl-C.
     """
-    scenario = DemoScenario(peers, orders, markets, seed, link)
-    ending = show(scenario, to_stderr=as_json, screenshot=screenshot)
+    make_demo: Callable[..., MemoryDemo | ProcessDemo]
+    if processes is None:
+        if keep is not None:
+            raise click.UsageError("--keep is for stores on disk; add --processes 5")
+        make_demo = partial(
+            MemoryDemo, DemoScenario(peers, orders or 2_000, markets, seed), link=link
+        )
+    else:
+        refuse_with_processes("peers", "latency", "loss", "duplication", "reordering")
+        scenario = DemoScenario(processes, orders or DEFAULT_ORDERS, markets, seed)
+        make_demo = partial(ProcessDemo, scenario, keep=keep)
+    try:
+        ending = show(make_demo, to_stderr=as_json, screenshot=screenshot)
+    except UsageError as error:
+        raise click.UsageError(str(error)) from None
     if ending is None:
         click.echo("gossipbook demo: interrupted", err=True)
         raise SystemExit(130)
     raise SystemExit(conclude("demo", ending, as_json=as_json))
+
+
+def refuse_with_processes(*options: str) -> None:
+    """End with an error where one of these was given: it means nothing for processes."""
+    context = click.get_current_context()
+    for option in options:
+        if context.get_parameter_source(option) is not ParameterSource.COMMANDLINE:
+            continue
+        if option == "peers":
+            raise click.UsageError(
+                "give --peers or --processes, not both: each is a number of peers"
+            )
+        raise click.UsageError(
+            f"--{option} is for the network inside one process; processes talk over TLS, which "
+            "loses nothing and takes as long as it takes"
+        )

@@ -3,27 +3,30 @@
 This file decides the story: who is cut off, who joins, who is killed, whose key is used twice, and
 when. The acts follow the orders placed, not the clock; trading never stops for them. It promises
 that no act is left out, and that it calls the end good only by the rule in `ending`. It refuses to
-know what a terminal is (`demo_screen`), and how the peers come to agree.
+know what a terminal is (`demo_screen`), where the peers run, and how they come to agree.
 
-    trade | cut off ... heal | a peer joins | killed ... restarted | a backup is started | agree
+    trade | cut off ... back | a peer joins | killed ... restarted | a backup is started | agree
+
+`demo_memory` plays it in one process, on a network that it cuts in two; `demo_processes` with a
+process for each peer, one of which it freezes.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import trio
 
+from gossipbook.cli.demo_glance import Head
 from gossipbook.cli.demo_peers import DemoPeer, World
-from gossipbook.cli.ending import Ending, PeerLine, describe, find_fault
+from gossipbook.cli.ending import Ending, PeerLine
 from gossipbook.cli.traders import Trading
 from gossipbook.genesis import Genesis, Market
 from gossipbook.identity import PeerId
-from gossipbook.link_model import Link
-from gossipbook.peer import Peer, wait_until_equal
 from gossipbook.randomness import SeededRandom
-from gossipbook.transport.memory import MemoryNetwork
 
 # fmt: off
 NAMES = (
@@ -44,11 +47,12 @@ MARKETS = (
 )
 """Order flow begins at 10,000 ticks: 100,000 for a bitcoin, 2,500 for an ether."""
 
-LINK = Link(latency=(0.005, 0.05), loss=0.1, duplication=0.02, reordering=0.05)
 CONVERGENCE_DEADLINE_S = 60.0
 FORK_ORDERS = 2  # signed by one key with one number
 WATCH_S = 0.02
 SETTLE_S = 0.05  # entries that have come are in the books by then, and readers have been told
+
+PeerT = TypeVar("PeerT", bound=DemoPeer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,6 @@ class Scenario:
     orders: int = 2_000
     markets: int = 3
     seed: int = 1
-    link: Link = LINK
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +73,10 @@ class Happening:
     what: str
 
 
-class Demo:
+class Demo(ABC, Generic[PeerT]):
     """One run, act by act; whoever shows it reads its attributes meanwhile. Made inside trio.
 
-    `tell` hears of each happening at once. `before_heal` is called while the partition lasts.
+    `tell` hears of each happening at once. `before_heal` is called while somebody is cut off.
     """
 
     def __init__(
@@ -81,7 +84,7 @@ class Demo:
         scenario: Scenario,
         *,
         tell: Callable[[Happening], None] = lambda _: None,
-        before_heal: Callable[[Demo], None] = lambda _: None,
+        before_heal: Callable[[Demo[Any]], None] = lambda _: None,
     ) -> None:
         assert LEAST_PEERS <= scenario.peers <= MOST_PEERS
         assert 1 <= scenario.markets <= len(MARKETS)
@@ -90,18 +93,16 @@ class Demo:
         trading = Trading(
             genesis, random.child("trading"), orders=scenario.orders, reserved=FORK_ORDERS
         )
-        network = MemoryNetwork(seed=scenario.seed, link=scenario.link)
         self.scenario = scenario
         self.genesis = genesis
         self.trading = trading
-        self.network = network
         self.story: list[Happening] = []
-        self._world = World(genesis, network, trading, random, self._tell)
-        self.peers = [DemoPeer(self._world, name) for name in NAMES[: scenario.peers]]
+        self._world = World(genesis, trading, random, self._tell)
+        self.peers = [self._make_peer(name) for name in NAMES[: scenario.peers]]
         self.peers[0].tells_of_links = True
-        self.backup: DemoPeer | None = None
+        self.backup: PeerT | None = None
         """The old store that is started under a key in use, while it runs."""
-        self.cheated: DemoPeer | None = None
+        self.cheated: PeerT | None = None
         """Whose key that is: not its own fault, and not to be told from a cheat."""
         self.counterpart = self.peers[-1]
         """The peer whose book is worth comparing with the first one's at present."""
@@ -116,7 +117,12 @@ class Demo:
         return trio.current_time() - self._started_s
 
     @property
-    def correct(self) -> list[DemoPeer]:
+    def everybody(self) -> list[PeerT]:
+        """All peers, and the backup while it runs."""
+        return self.peers if self.backup is None else [*self.peers, self.backup]
+
+    @property
+    def correct(self) -> list[PeerT]:
         """The peers whose key was used once."""
         return [one for one in self.peers if one is not self.cheated]
 
@@ -130,7 +136,7 @@ class Demo:
         async with trio.open_nursery() as self._nursery:
             await self._open_the_markets()
             await self.trading.until(12)
-            await self._partition_and_heal()
+            await self._cut_off_for_a_while()
             await self._join()
             await self._kill_and_restart()
             await self._start_a_backup()
@@ -140,83 +146,91 @@ class Demo:
             self._nursery.cancel_scope.cancel()
         return ending
 
+    # ---------------------------------------------------------------- what depends on the stage
+
+    @property
+    @abstractmethod
+    def messages(self) -> int:
+        """Messages sent, by all peers together."""
+
+    @property
+    @abstractmethod
+    def messages_lost(self) -> int | None:
+        """Those of them that never arrived; None where nobody can tell."""
+
+    @property
+    @abstractmethod
+    def message_bytes(self) -> int:
+        """Bytes of the messages sent."""
+
+    @abstractmethod
+    def _make_peer(self, name: str) -> PeerT:
+        """A peer with a key of its own and an empty store, not started yet."""
+
+    @abstractmethod
+    async def _open_the_markets(self) -> None:
+        """Start everybody."""
+
+    @abstractmethod
+    async def _cut_off_for_a_while(self) -> None:
+        """Until nearly half of the orders are placed, keep some peers from the others."""
+
+    @abstractmethod
+    async def _until_equal_and_proven(self) -> None:
+        """Return when the correct peers are equal and hold the proof. It may wait for ever."""
+
+    @abstractmethod
+    async def _find_fault(self) -> str:
+        """Once they are: whether they are right, too; empty if so."""
+
+    @abstractmethod
+    def _describe(self) -> str:
+        """What each correct peer holds, for people who look for what differs."""
+
+    @abstractmethod
+    def _lines(self) -> list[PeerLine]:
+        """What each peer holds at the end."""
+
     # ---------------------------------------------------------------- the acts
 
-    async def _open_the_markets(self) -> None:
-        low_ms, high_ms = [round(bound_s * 1000) for bound_s in self.scenario.link.latency]
-        symbols = _listing([market.symbol for market in self.genesis.markets])
-        self._tell(
-            f"{len(self.peers)} peers start; links take {low_ms} to {high_ms} ms and lose "
-            f"{self.scenario.link.loss:.0%} of the messages; everybody trades {symbols}"
-        )
-        for index, one in enumerate(self.peers):
-            await self._start(one, self.peers[:index], alone=True)
-
-    async def _partition_and_heal(self) -> None:
-        cut = self.peers[-max(1, 3 * len(self.peers) // 8) :]
-        self.network.partition([one.name for one in cut])
-        for one in cut:
-            one.activity = "cut off"
-        names = _listing([one.name for one in cut])
-        self._tell(
-            f"{names} {'is' if len(cut) == 1 else 'are'} cut off from the rest; "
-            "both sides go on trading"
-        )
-        await self.trading.until(30)
-        outside, inside = self.peers[0], cut[-1]
-        symbol = self.genesis.markets[0].symbol
-        quotes = [f"{_quote(_running(one), symbol)} at {one.name}" for one in (outside, inside)]
-        self._tell(f"{symbol} is {quotes[0]}, but {quotes[1]}")
-        await self.trading.until(36)
-        self._before_heal(self)
-        counts = [_running(one).entry_count for one in (outside, inside)]
-        self.network.heal()
-        for one in cut:
-            one.activity = ""
-        self._tell(f"the partition heals; its sides know {counts[0]:,} and {counts[1]:,} entries")
-        self._watch(self.peers, "everybody knows what both sides wrote")
-        await self.trading.until(48)
-
     async def _join(self) -> None:
-        newcomer = DemoPeer(self._world, NAMES[len(self.peers)])
+        newcomer = self._make_peer(NAMES[len(self.peers)])
         others = list(self.peers)
         self.peers.append(newcomer)
         self.counterpart = newcomer
         self._tell(f"{newcomer.name} joins with an empty store; nobody waits for it")
         newcomer.activity = "joining"
-        await self._start(newcomer, others)
         self._watch([newcomer], f"{newcomer.name} knows what the others knew")
+        await self._start(newcomer, others)
         await self.trading.until(58)
 
     async def _kill_and_restart(self) -> None:
         victim = self.counterpart = self.peers[1]
+        self._tell(f"{victim.name} {victim.how_killed}; its store stays")
         await victim.kill()
-        self._tell(f"{victim.name} is killed without a goodbye; its store stays")
         await self.trading.until(70)
         victim.activity = "catching up"
         self._tell(
-            f"{victim.name} starts again with {len(victim.store):,} entries in its store; "
+            f"{victim.name} starts again with {victim.stored_entries:,} entries in its store; "
             "it signs nothing before others confirm where its log ends"
         )
-        await self._start(victim, [one for one in self.peers if one is not victim])
         self._watch([victim], f"{victim.name} knows what it missed")
+        await self._start(victim, [one for one in self.peers if one is not victim])
 
     async def _start_a_backup(self) -> None:
         original = self.counterpart = self.peers[2]
-        store = original.store.copy()
+        backup = await original.back_up(f"{original.name}'s backup")
         self._tell(f"{original.name}'s store is backed up")
-        await self.trading.place_reserved(original.name, _running(original))
+        await original.place_reserved()
         await self.trading.until(82)
-        self.cheated = original
-        name = f"{original.name}'s backup"
-        self.backup = DemoPeer(self._world, name, keypair=original.keypair, store=store)
+        self.cheated, self.backup = original, backup
         self._tell(f"the backup is started under the same key while {original.name} is running")
         others = [one for one in self.peers if one is not original]
         assert self._nursery is not None
-        self._nursery.start_soon(self._watch_proof, self.backup, trio.current_time())
-        await self._start(self.backup, others, alone=True, reserved_order=True)
+        self._nursery.start_soon(self._watch_proof, backup, trio.current_time())
+        await self._start(backup, others, alone=True, reserved_order=True)
 
-    async def _watch_proof(self, backup: DemoPeer, started_s: float) -> None:
+    async def _watch_proof(self, backup: PeerT, started_s: float) -> None:
         """Tell who holds the proof of the fork first, and when all do; then stop the backup."""
         async with trio.open_nursery() as nursery:
             first = trio.Event()
@@ -227,34 +241,33 @@ class Demo:
         await backup.kill()
         self.backup = None
 
-    async def _wait_for_proof(self, one: DemoPeer, first: trio.Event) -> None:
+    async def _wait_for_proof(self, one: PeerT, first: trio.Event) -> None:
         await one.proven.wait()
         if not first.is_set():
             first.set()
-            proof = _running(one).proofs()[0]
             assert self.cheated is not None
+            ((_, seq),) = one.forks.items()
             self._tell(
                 f"{one.name} holds two entries that {self.cheated.name} signed as number "
-                f"{proof.seq}, and passes the proof on; from there on her entries count no more"
+                f"{seq}, and passes the proof on; from there on her entries count no more"
             )
 
     # ---------------------------------------------------------------- the judgement
 
     async def _judge(self) -> Ending:
-        correct = {one.name: _running(one) for one in self.correct}
         stopped_s = trio.current_time()
         with trio.move_on_after(CONVERGENCE_DEADLINE_S) as patience:
-            await _until_equal_and_proven(list(correct.values()))
+            await self._until_equal_and_proven()
         converged_after_s = trio.current_time() - stopped_s
         if patience.cancelled_caught:
             failure = (
                 f"the correct peers are not equal {CONVERGENCE_DEADLINE_S:.0f} s after the last "
-                "order:\n" + describe(correct)
+                "order:\n" + self._describe()
             )
         else:
-            failure = find_fault(correct) or self._divergence()
+            failure = await self._find_fault() or self._divergence()
         if not failure:
-            self._tell(f"all {len(correct)} correct peers agree")
+            self._tell(f"all {len(self.correct)} correct peers agree")
         return self._ending(failure, converged_after_s)
 
     def _divergence(self) -> str:
@@ -265,39 +278,34 @@ class Demo:
         return ""
 
     def _ending(self, failure: str, converged_after_s: float) -> Ending:
-        counters = self.network.counters
         return Ending(
             failure=failure,
             orders=self.trading.placed,
             converged_after_s=round(converged_after_s, 3),
             elapsed_s=round(self.elapsed_s, 3),
-            peers=tuple(
-                [
-                    PeerLine.of(
-                        one.name, one.peer, correct=one is not self.cheated, busted=one.busted
-                    )
-                    for one in self.peers
-                    if one.peer is not None
-                ]
-            ),
-            messages=counters.messages,
-            messages_lost=counters.messages_lost + counters.messages_cut,
-            message_bytes=counters.message_bytes,
+            peers=tuple(self._lines()),
+            messages=self.messages,
+            messages_lost=self.messages_lost,
+            message_bytes=self.message_bytes,
             undone_commands=sum(one.undone_commands for one in self.correct),
         )
 
     # ---------------------------------------------------------------- helpers
+
+    @property
+    def _symbols(self) -> str:
+        return listing([market.symbol for market in self.genesis.markets])
 
     async def _start(
         self,
         one: DemoPeer,
         others: Iterable[DemoPeer],
         *,
-        alone: bool = False,
+        alone: bool | None = None,
         reserved_order: bool = False,
     ) -> None:
         assert self._nursery is not None
-        contacts = [other.name for other in others]
+        contacts = [other.address for other in others if other.is_up]
 
         async def live(task_status: trio.TaskStatus[None]) -> None:
             await one.live(
@@ -306,17 +314,17 @@ class Demo:
 
         await self._nursery.start(live)
 
-    def _watch(self, peers: list[DemoPeer], words: str) -> None:
+    def _watch(self, peers: list[PeerT], words: str) -> None:
         """Tell when these peers hold every entry that anybody holds now, and how many trades that
         busted. Nobody waits for it."""
         assert self._nursery is not None
         self._nursery.start_soon(self._tell_when_level, peers, _lengths(self.peers), words)
 
     async def _tell_when_level(
-        self, peers: list[DemoPeer], lengths: dict[PeerId, int], words: str
+        self, peers: list[PeerT], lengths: dict[PeerId, int], words: str
     ) -> None:
         since_s, busted = trio.current_time(), sum(one.busted for one in peers)
-        while not all(one.peer is not None and _holds(one.peer, lengths) for one in peers):
+        while not all(one.is_up and _holds(one, lengths) for one in peers):
             await trio.sleep(WATCH_S)
         took_s = trio.current_time() - since_s
         for one in peers:
@@ -331,40 +339,21 @@ class Demo:
         self._tell_others(happening)
 
 
-async def _until_equal_and_proven(peers: list[Peer]) -> None:
-    while True:
-        await wait_until_equal(peers)
-        if all(peer.proofs() for peer in peers):
-            return
-        await trio.sleep(WATCH_S)  # the fork has not come out yet
+def listing(words: list[str]) -> str:
+    """Words as a sentence has them: "a, b and c"."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _lengths(peers: Iterable[DemoPeer]) -> dict[PeerId, int]:
     """The greatest length of each author's log that anybody holds."""
     lengths: dict[PeerId, int] = {}
     for one in peers:
-        if one.peer is not None:
-            for head in one.peer.replica.frontier.heads():
-                lengths[head.author] = max(head.length, lengths.get(head.author, 0))
+        for author, head in one.heads().items():
+            lengths[author] = max(head.length, lengths.get(author, 0))
     return lengths
 
 
-def _holds(peer: Peer, lengths: dict[PeerId, int]) -> bool:
-    heads = [(peer.replica.head(author), length) for author, length in lengths.items()]
-    return all(head.length >= length or head.k is not None for head, length in heads)
-
-
-def _quote(peer: Peer, symbol: str) -> str:
-    """The best bid and ask of a market."""
-    book = peer.book(symbol)
-    prices = [None if one is None else one.price for one in (book.best_bid, book.best_ask)]
-    return " to ".join("nothing" if price is None else f"{price:,}" for price in prices)
-
-
-def _running(one: DemoPeer) -> Peer:
-    assert one.peer is not None, f"{one.name} is down"
-    return one.peer
-
-
-def _listing(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def _holds(one: DemoPeer, lengths: dict[PeerId, int]) -> bool:
+    heads, none = one.heads(), Head(0, is_forked=False)
+    found = [(heads.get(author, none), length) for author, length in lengths.items()]
+    return all(head.length >= length or head.is_forked for head, length in found)

@@ -57,7 +57,13 @@ COLUMNS: tuple[tuple[str, int, JustifyMethod], ...] = (
 )
 """Heads and least widths: with a space on both sides, 80 columns."""
 
-STATE_STYLES = {"up": "green", "cut off": "orange1", "down": "red", "forked": "bold red"}
+STATE_STYLES = {
+    "up": "green",
+    "cut off": "orange1",
+    "frozen": "deep_sky_blue1",
+    "down": "red",
+    "forked": "bold red",
+}
 BID_STYLE, ASK_STYLE = "green3", "indian_red1"
 QUIET = "grey58"
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -119,7 +125,8 @@ def _header(view: View, width: int) -> RenderableType:
     first.append("━" * (bar_width - done), style="grey23")
     first.append(counts, style="bold")
     first.append(f"{view.elapsed_s:8.1f} s", style=QUIET)
-    second = Text(f" {view.messages:,} messages, {view.messages_lost:,} never arrived", style=QUIET)
+    lost = "" if view.messages_lost is None else f", {view.messages_lost:,} never arrived"
+    second = Text(f" {view.messages:,} messages{lost}", style=QUIET)
     if view.proof_holders:
         second.append("   fork proof at ")
         second.append(_bar(view.proof_holders, view.correct, 8), style="bold red")

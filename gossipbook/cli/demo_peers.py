@@ -1,33 +1,32 @@
-"""One peer's place in the demo: a key and a store that stay, and a peer that comes and goes.
+"""One peer's place in the demo, wherever it runs: a key and a store that stay, lives that end.
 
-This file decides what runs beside a peer: a trader, and two readers as any program on top of the
-library has them, one for the market (it counts busted trades), one for what happens to the peer. It
-promises that a killed peer says no goodbye and leaves its store behind. It refuses to know the
-story: when somebody starts or stops, `demo` says.
+This file decides what the story may ask of a peer, and what runs beside each one: a trader, and
+readers as any program on top of the library has them, one for the market (it counts busted trades),
+one for what happens to the peer. It promises that a killed peer says no goodbye and leaves its
+store behind. It refuses to know the story: when somebody starts or stops, `demo` says.
 
-    live ---> open_peer --+-- trader    submit
-                 |        +-- reader    subscribe: trades, busted trades
-               kill       '-- listener  events: proofs of forks, divergences
+    live ---> a peer runs --+-- trader    submit
+                 |          +-- reader    subscribe: trades, busted trades
+               kill         '-- listener  events: lost links, proofs of forks, divergences
+
+`demo_memory` has peers that run here, `demo_process_peer` those with a process each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 import trio
 
-from gossipbook.book.events import Trade
-from gossipbook.cli.traders import Trading
+from gossipbook.cli.demo_glance import Glance, Head
+from gossipbook.cli.traders import Submitter, Trading
 from gossipbook.errors import IdentityForked
 from gossipbook.genesis import Genesis
-from gossipbook.gossip.interface import Divergence, ForkProven, PeerDown, PeerEvent
 from gossipbook.identity import Keypair, PeerId
-from gossipbook.log.verification import Verifier
-from gossipbook.peer import Peer, open_peer
 from gossipbook.randomness import SeededRandom
-from gossipbook.storage.memory import MemoryStore
-from gossipbook.transport.memory import MemoryNetwork
 
 READER_BUFFER = 10_000
 """Updates that may wait for the reader, which never waits itself: it cannot lag."""
@@ -35,116 +34,126 @@ READER_BUFFER = 10_000
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What all peers of a demo share. `tell` takes a sentence about what happens; `names` are those
-    of keys."""
+    """What all peers of a demo share. `tell` takes a sentence about what happens; nobody trades
+    before `bell` is set; `names` are those of keys."""
 
     genesis: Genesis
-    network: MemoryNetwork
     trading: Trading
     random: SeededRandom
     tell: Callable[[str], None]
-    verifier: Verifier = field(default_factory=Verifier)
+    bell: trio.Event = field(default_factory=trio.Event)
     names: dict[PeerId, str] = field(default_factory=dict)
 
 
-class DemoPeer:
-    """A peer over all its lives; `peer` is the one that runs now, if one does."""
+class DemoPeer(ABC):
+    """A peer over all its lives."""
 
-    def __init__(
-        self,
-        world: World,
-        name: str,
-        *,
-        keypair: Keypair | None = None,
-        store: MemoryStore | None = None,
-    ) -> None:
+    def __init__(self, world: World, name: str, keypair: Keypair | None) -> None:
         self.name = name
         self.keypair = keypair or _keypair(world.random.child(f"key of {name}"))
-        self.store = MemoryStore() if store is None else store
         world.names.setdefault(self.keypair.peer_id, name)
-        self.peer: Peer | None = None
         self.activity = ""
         """What the story does to it, in a word or two; empty where nothing special is going on."""
         self.tells_of_links = False
         """Whether it tells whom it loses; one peer that does is enough."""
         self.was_told_forked = False
         """Whether `submit` refused it for that."""
+        self.forks: dict[PeerId, int] = {}
+        """Who it can prove signed two histories, and the first number signed twice."""
         self.proven = trio.Event()
-        """Set when this peer first holds a proof that somebody forked."""
-        self.divergences: list[Divergence] = []
-        self.busted = 0
+        """Set when this peer first holds such a proof."""
+        self.divergences: list[str] = []
         self._world = world
-        self._undone = 0  # by lives that have ended
         self._lives = 0
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
 
     def __repr__(self) -> str:
-        return f"<DemoPeer {self.name}, {self.state}>"
+        return f"<{type(self).__name__} {self.name}, {self.state}>"
+
+    # ---------------------------------------------------------------- what is seen of it
+
+    @property
+    @abstractmethod
+    def is_up(self) -> bool:
+        """Whether it runs."""
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """Where the others dial it while it runs."""
+
+    @property
+    @abstractmethod
+    def busted(self) -> int:
+        """Trades busted, over all its lives."""
+
+    @property
+    @abstractmethod
+    def undone_commands(self) -> int:
+        """Commands undone, over all its lives."""
+
+    @property
+    @abstractmethod
+    def stored_entries(self) -> int:
+        """How many entries its store holds while it is down."""
+
+    @property
+    @abstractmethod
+    def glance(self) -> Glance | None:
+        """How it stands, as far as is known here; None where it is down."""
+
+    @abstractmethod
+    def heads(self) -> Mapping[PeerId, Head]:
+        """How long each author's log is here; nothing where it is down."""
 
     @property
     def state(self) -> str:
         """How it is, in a word or two."""
-        if self.peer is None:
+        if not self.is_up:
             return "down"
         return "forked" if self.forked else self.activity or "up"
 
     @property
     def forked(self) -> bool:
         """Whether it knows that two histories are signed with its key."""
-        if self.peer is None:
-            return self.was_told_forked
-        return any(proof.author == self.keypair.peer_id for proof in self.peer.proofs())
+        return self.was_told_forked or self.keypair.peer_id in self.forks
 
-    @property
-    def undone_commands(self) -> int:
-        """Commands undone, over all its lives."""
-        running = 0 if self.peer is None else self.peer.replica.undone_count
-        return self._undone + running
+    # ---------------------------------------------------------------- what is done to it
 
+    @abstractmethod
     async def live(
         self,
         contacts: Iterable[str],
         *,
-        alone: bool = False,
+        alone: bool | None = None,
         reserved_order: bool = False,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Run until killed. `reserved_order`: the first thing it does is to sign one of those."""
-        world = self._world
-        self._lives += 1
-        life = world.random.child(f"life {self._lives} of {self.name}")
-        self._ended = trio.Event()
-        with trio.CancelScope() as self._scope:
-            async with open_peer(
-                world.genesis,
-                self.keypair,
-                transport=world.network.transport(self.name),
-                bootstrap=contacts,
-                store=self.store,
-                alone=alone,
-                seed=life.bits(32),
-                verifier=world.verifier,
-            ) as peer:
-                self.peer = peer
-                try:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(self._trade, peer, reserved_order)
-                        nursery.start_soon(self._read, peer)
-                        nursery.start_soon(self._listen, peer)
-                        task_status.started()
-                finally:
-                    self._undone += peer.replica.undone_count
-                    self.peer = None
-        self._ended.set()
 
+    @property
+    @abstractmethod
+    def how_killed(self) -> str:
+        """What `kill` does to it, as a sentence goes on after its name."""
+
+    @abstractmethod
     async def kill(self) -> None:
-        """Stop it at once, without a goodbye. Its store can be opened again afterwards."""
-        self._scope.cancel()
-        await self._ended.wait()
+        """Stop it at once, without a goodbye. It can be started again from its store."""
 
-    async def _trade(self, peer: Peer, reserved_order: bool) -> None:
+    @abstractmethod
+    async def place_reserved(self) -> None:
+        """Sign one of the orders reserved for the story, now."""
+
+    @abstractmethod
+    async def back_up(self, name: str) -> Self:
+        """A peer that is not started yet, with the same key and a copy of the store as it is."""
+
+    # ---------------------------------------------------------------- what happens beside it
+
+    async def _trade(self, peer: Submitter, reserved_order: bool) -> None:
         trading = self._world.trading
+        await self._world.bell.wait()
         try:
             if reserved_order:
                 await trading.place_reserved(self.name, peer)
@@ -155,29 +164,18 @@ class DemoPeer:
                 f"{self.name} gets IdentityForked for its next order, and trades no more"
             )
 
-    async def _read(self, peer: Peer) -> None:
-        async with peer.subscribe(buffer=READER_BUFFER) as updates:
-            async for update in updates:
-                self.busted += sum(isinstance(event, Trade) for event in update.undone)
+    def _hear_loss(self, other: PeerId, reason: str) -> None:
+        if self.tells_of_links:
+            self._world.tell(f"{self.name} loses {self._world.names[other]}: {reason}")
 
-    async def _listen(self, peer: Peer) -> None:
-        async with peer.events() as events:
-            if peer.proofs():
-                self.proven.set()
-            async for event in events:
-                self._hear(event)
+    def _hear_proof(self, author: PeerId, seq: int) -> None:
+        self.forks[author] = seq
+        self.proven.set()
 
-    def _hear(self, event: PeerEvent) -> None:
-        tell, names = self._world.tell, self._world.names
-        match event:
-            case ForkProven():
-                self.proven.set()
-            case PeerDown(other, reason) if self.tells_of_links:
-                tell(f"{self.name} loses {names[other]}: {reason}")
-            case Divergence(status, other):
-                self.divergences.append(event)
-                whom = "itself" if other is None else names[other]
-                tell(f"{self.name} diverges from {whom}: {status}")
+    def _hear_divergence(self, other: PeerId | None, status: str, detail: str) -> None:
+        self.divergences.append(detail)
+        whom = "itself" if other is None else self._world.names[other]
+        self._world.tell(f"{self.name} diverges from {whom}: {status}")
 
 
 def _keypair(random: SeededRandom) -> Keypair:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from gossipbook.book.order_book import PriceLevel
 from gossipbook.cli.demo import Demo, Happening
+from gossipbook.cli.demo_glance import Glance
 from gossipbook.cli.demo_peers import DemoPeer
 
-CUTS_COMPARED = 4
 MARKET_EVERY_S = 4.0
-DEPTH = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class View:
     placed: int
     orders: int
     messages: int
-    messages_lost: int
+    messages_lost: int | None
     rows: tuple[PeerRow, ...]
     ladders: tuple[Ladder, ...]
     story: tuple[Happening, ...]
@@ -69,63 +69,49 @@ class View:
         return sum(row.busted for row in self.rows)
 
 
-def take_view(demo: Demo) -> View:
+def take_view(demo: Demo[Any]) -> View:
     """The demo as it stands."""
-    counters = demo.network.counters
-    everybody = demo.peers if demo.backup is None else [*demo.peers, demo.backup]
-    settled = _settled_roots(everybody)
+    markets = demo.genesis.markets
+    market = markets[int(demo.elapsed_s / MARKET_EVERY_S) % len(markets)].symbol
+    glances = {one.name: one.glance for one in demo.everybody}
+    second = _compared_second([glance for glance in glances.values() if glance is not None])
+    shown = (demo.peers[0].name, demo.counterpart.name)
     return View(
         elapsed_s=demo.elapsed_s,
         placed=demo.trading.placed,
         orders=demo.trading.orders,
-        messages=counters.messages,
-        messages_lost=counters.messages_lost + counters.messages_cut,
-        rows=tuple([_row(one, settled.get(one.name)) for one in everybody]),
-        ladders=_ladders(demo),
+        messages=demo.messages,
+        messages_lost=demo.messages_lost,
+        rows=tuple([_row(one, glances[one.name], second) for one in demo.everybody]),
+        ladders=tuple([_ladder(name, market, glances[name]) for name in shown]),
         story=tuple(demo.story),
         proof_holders=demo.proof_holders,
         correct=len(demo.correct),
     )
 
 
-def _row(one: DemoPeer, settled_root: bytes | None) -> PeerRow:
-    peer = one.peer
-    if peer is None:
+def _row(one: DemoPeer, glance: Glance | None, second: int | None) -> PeerRow:
+    if glance is None:
         return PeerRow(one.name, one.state, 0, 0, one.busted, None, None)
-    trades = peer.statistics().trades
     return PeerRow(
-        one.name, one.state, peer.entry_count, trades, one.busted, settled_root, peer.root
+        one.name,
+        one.state,
+        glance.entries,
+        glance.trades,
+        one.busted,
+        None if second is None else glance.cuts.get(second),
+        glance.root,
     )
 
 
-def _settled_roots(peers: list[DemoPeer]) -> dict[str, bytes]:
-    """Each peer's root at the latest second that most of them can answer for."""
-    cuts = {
-        one.name: {
-            cut.second: cut.book_root
-            for cut in one.peer.replica.recent_cuts(
-                local_ms=one.peer.running.local_ms, count=CUTS_COMPARED
-            )
-        }
-        for one in peers
-        if one.peer is not None
-    }
-    answers = Counter(second for roots in cuts.values() for second in roots)
-    known = [second for second, count in answers.items() if 2 * count > len(cuts)]
-    if not known:
-        return {}
-    second = max(known)
-    return {name: roots[second] for name, roots in cuts.items() if second in roots}
+def _compared_second(glances: list[Glance]) -> int | None:
+    """The latest second that most of them can answer for."""
+    answers = Counter(second for glance in glances for second in glance.cuts)
+    known = [second for second, count in answers.items() if 2 * count > len(glances)]
+    return max(known, default=None)
 
 
-def _ladders(demo: Demo) -> tuple[Ladder, ...]:
-    """The first peer's book and its counterpart's; the market changes now and then."""
-    markets = demo.genesis.markets
-    symbol = markets[int(demo.elapsed_s / MARKET_EVERY_S) % len(markets)].symbol
-    ladders = []
-    for one in (demo.peers[0], demo.counterpart):
-        if one.peer is None:
-            ladders.append(Ladder(one.name, symbol, (), ()))
-        else:
-            ladders.append(Ladder(one.name, symbol, *one.peer.book(symbol).depth(DEPTH)))
-    return tuple(ladders)
+def _ladder(name: str, market: str, glance: Glance | None) -> Ladder:
+    if glance is None:
+        return Ladder(name, market, (), ())
+    return Ladder(name, market, *glance.depth[market])

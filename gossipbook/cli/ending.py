@@ -10,7 +10,7 @@ It refuses to know what was played before.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import click
 
 from gossipbook.book.digest import book_root
 from gossipbook.cli.terminal import show_table
-from gossipbook.identity import short
+from gossipbook.identity import PeerId, short
 from gossipbook.peer_view import PeerView
 from gossipbook.sim.checkers import replay as naive_replay
 
@@ -51,7 +51,8 @@ class Ending:
     """How it ended. `failure` is empty if all correct peers are equal and right.
 
     Times are seconds, simulated ones where there is a `trace_hash`. Messages and their bytes are
-    those of the whole network; `undone_commands` those of the correct peers.
+    those of the whole network, `messages_lost` None where nobody can tell; `undone_commands` those
+    of the correct peers.
     """
 
     failure: str
@@ -60,7 +61,7 @@ class Ending:
     elapsed_s: float
     peers: tuple[PeerLine, ...]
     messages: int
-    messages_lost: int
+    messages_lost: int | None
     message_bytes: int
     undone_commands: int
     trace_hash: bytes | None = None
@@ -99,7 +100,7 @@ class Ending:
             "bytes_per_order": self.bytes_per_order,
             "undone_per_order": self.undone_per_order,
             "proofs": [peer.proofs for peer in self.correct],
-            "root": self.correct[0].root.hex(),
+            "root": self.correct[0].root.hex() if self.correct else None,
             "peers": [
                 {
                     "peer": peer.name,
@@ -138,15 +139,33 @@ def find_fault(peers: Mapping[str, PeerView]) -> str:
 
 def describe(peers: Mapping[str, PeerView]) -> str:
     """A line for each peer: what it holds, for people who look for what differs."""
-    lines = []
-    for name, peer in peers.items():
-        links = len(peer.peers())
-        forked = ", ".join(short(proof.author) for proof in peer.proofs()) or "nobody"
-        lines.append(
-            f"  {name}: {peer.entry_count:,} entries {peer.frontier_root.hex()[:8]}, "
-            f"books {peer.root.hex()[:8]}, forks proven of {forked}, links to {links} peers"
+    return "\n".join(
+        describe_one(
+            name,
+            entries=peer.entry_count,
+            frontier_root=peer.frontier_root,
+            root=peer.root,
+            forked=[proof.author for proof in peer.proofs()],
+            links=len(peer.peers()),
         )
-    return "\n".join(lines)
+        for name, peer in peers.items()
+    )
+
+
+def describe_one(
+    name: str,
+    *,
+    entries: int,
+    frontier_root: bytes,
+    root: bytes,
+    forked: Iterable[PeerId],
+    links: int,
+) -> str:
+    """The line of one peer."""
+    return (
+        f"  {name}: {entries:,} entries {frontier_root.hex()[:8]}, books {root.hex()[:8]}, "
+        f"forks proven of {', '.join(map(short, forked)) or 'nobody'}, links to {links} peers"
+    )
 
 
 # ---------------------------------------------------------------- words
@@ -196,10 +215,7 @@ def _measured(ending: Ending) -> list[tuple[str, str]]:
         ("orders submitted", f"{ending.orders:,}"),
         (f"{'simulated ' if simulated else ''}time in all", f"{ending.elapsed_s:.3f} s"),
         ("to converge after the last order", f"{ending.converged_after_s:.3f} s"),
-        (
-            "messages, and those that never arrived",
-            f"{ending.messages:,}, {ending.messages_lost:,}",
-        ),
+        _messages(ending),
         ("bytes sent per order and peer", f"{ending.bytes_per_order:,}"),
         ("commands undone per order and peer", f"{ending.undone_per_order:.2f}"),
         ("correct peers that hold the fork proof", f"{holders} of {len(ending.correct)}"),
@@ -207,3 +223,12 @@ def _measured(ending: Ending) -> list[tuple[str, str]]:
     if ending.trace_hash is not None:
         lines.append(("trace", ending.trace_hash.hex()[:16]))
     return lines
+
+
+def _messages(ending: Ending) -> tuple[str, str]:
+    if ending.messages_lost is None:
+        return "messages sent", f"{ending.messages:,}"
+    return (
+        "messages, and those that never arrived",
+        f"{ending.messages:,}, {ending.messages_lost:,}",
+    )

@@ -9,17 +9,33 @@ it from `submit`, as any program does.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import trio
 
-from gossipbook.book.commands import LimitOrder, MarketOrder
+from gossipbook.book.commands import Command, LimitOrder, MarketOrder, OrderId
 from gossipbook.errors import ClockError, OwnHeadUnconfirmed
 from gossipbook.genesis import Genesis
-from gossipbook.peer import Peer
 from gossipbook.randomness import SeededRandom
 from gossipbook.sim.order_flow import OrderFlow
 
 PAUSE_MS = (2, 28)
 """Between two orders, anywhere in the network: about 65 a second, whatever the number of peers."""
+
+
+class Submitted(Protocol):
+    """What a submit gives back, as far as traders need it."""
+
+    @property
+    def order_id(self) -> OrderId:
+        """The order placed, or the one aimed at."""
+
+
+class Submitter(Protocol):
+    """A peer, here or in another process, as far as traders need it."""
+
+    async def submit(self, command: Command, /) -> Submitted:
+        """Sign and store a command. Raises as `Peer.submit`."""
 
 
 class Trading:
@@ -50,7 +66,7 @@ class Trading:
         while self.placed * 100 < self.orders * percent:
             await self._waiting.park()
 
-    async def trade(self, name: str, peer: Peer) -> None:
+    async def trade(self, name: str, peer: Submitter) -> None:
         """Place orders at a peer, with pauses, until all are placed.
 
         Raises IdentityForked, and whatever `submit` raises that waiting does not cure.
@@ -64,14 +80,14 @@ class Trading:
         finally:
             self._traders -= 1
 
-    async def place_reserved(self, name: str, peer: Peer) -> None:
+    async def place_reserved(self, name: str, peer: Submitter) -> None:
         """Place one of the reserved orders at a peer, now. Raises as `trade`."""
         assert self._reserved > 0, "more orders than were reserved"
         self._reserved -= 1
         while not await self._place(name, peer):
             await self._pause()
 
-    async def _place(self, name: str, peer: Peer) -> bool:
+    async def _place(self, name: str, peer: Submitter) -> bool:
         """Whether the peer would sign the next order; all orders are as good as each other."""
         command = self._flow.next(name)
         self._under_way += 1

@@ -6,8 +6,9 @@ from trio.testing import MockClock
 
 import gossipbook as gb
 from gossipbook.cli import demo as module
-from gossipbook.cli import traders
-from gossipbook.cli.demo import Demo, Scenario
+from gossipbook.cli import demo_memory, traders
+from gossipbook.cli.demo import Scenario
+from gossipbook.cli.demo_memory import MemoryDemo
 from gossipbook.cli.demo_view import take_view
 from gossipbook.randomness import SeededRandom
 
@@ -19,7 +20,7 @@ class Played:
         self.views = []
 
         async def main():
-            self.demo = Demo(
+            self.demo = MemoryDemo(
                 scenario,
                 tell=tell,
                 before_heal=lambda demo: self.views.append(take_view(demo)),
@@ -114,14 +115,14 @@ def test_other_sizes_end_well(scenario):
 
 
 def damage_once_all_agree(monkeypatch, what):
-    honest = module.wait_until_equal
+    honest = demo_memory.wait_until_equal
 
     async def then_damage(peers):
         await honest(peers)
         if all(peer.proofs() for peer in peers):
             assert peers[1].replica.corrupt("BTC-USD", what, SeededRandom(1))
 
-    monkeypatch.setattr(module, "wait_until_equal", then_damage)
+    monkeypatch.setattr(demo_memory, "wait_until_equal", then_damage)
 
 
 def test_a_tampered_root_is_a_bad_end(monkeypatch):
@@ -163,7 +164,7 @@ def test_a_fork_that_never_comes_out_is_a_bad_end(monkeypatch):
         for _ in range(module.FORK_ORDERS):
             await demo.trading.place_reserved("alice", demo.peers[0].peer)
 
-    monkeypatch.setattr(Demo, "_start_a_backup", no_backup)
+    monkeypatch.setattr(MemoryDemo, "_start_a_backup", no_backup)
     failure = Played(SMALL).ending.failure
     assert "not equal 10 s after the last order" in failure
     assert failure.count("forks proven of nobody") == 5

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -18,8 +19,7 @@ from rich.console import Console
 from trio.testing import MockClock
 
 import gossipbook as gb
-from gossipbook.cli import demo as story
-from gossipbook.cli import demo_screen
+from gossipbook.cli import demo_memory, demo_screen
 from gossipbook.cli.app import gossipbook
 from gossipbook.cli.demo import Happening
 from gossipbook.cli.demo_drawing import COLOURS, colours_of, draw, picture
@@ -161,8 +161,14 @@ def test_a_status_line_counts_books_and_busted_trades():
     assert line == (
         "  12.34 s  500 of 2,000 orders; 2 s ago 9 peers held 2 different books; 801 trades busted"
     )
-    assert "held one book;" in status_of(view([row("alice"), row("bob")]))
+    assert "2 peers held one book;" in status_of(view([row("alice"), row("bob")]))
+    assert "1 peer held one book;" in status_of(view([row("alice")]))
     assert line_of(Happening(3.5, "it rains")) == "   3.50 s  it rains"
+
+
+def test_lost_messages_are_told_where_they_can_be_counted():
+    assert "12,345 messages, 678 never arrived" in drawn(view(EIGHT), 80, 24)
+    assert "12,345 messages  " in drawn(replace(view(EIGHT), messages_lost=None), 80, 24)
 
 
 class Terminal(io.StringIO):
@@ -236,7 +242,7 @@ def test_json_is_one_line_on_stdout_and_the_story_goes_to_stderr(no_waiting):
 
 
 def test_a_bad_end_exits_with_1(no_waiting, monkeypatch):
-    monkeypatch.setattr(story, "find_fault", lambda peers: f"{next(iter(peers))} is odd")
+    monkeypatch.setattr(demo_memory, "find_fault", lambda peers: f"{next(iter(peers))} is odd")
     result = run()
     assert result.exit_code == 1
     assert result.stderr == "gossipbook demo: FAILED: alice is odd\n"
@@ -282,6 +288,9 @@ def test_help_names_the_options():
     result = CliRunner().invoke(gossipbook, ["demo", "--help"])
     for option in ("--peers", "--orders", "--markets", "--latency", "--loss", "--seed", "--json"):
         assert option in result.stdout
+    for option in ("--processes", "--keep"):
+        assert option in result.stdout
+    assert "[default: 2000; with --processes 1300]" in " ".join(result.stdout.split())
 
 
 @pytest.fixture

@@ -1,5 +1,8 @@
 """The exit rule and its words, on simulated peers that are equal, unequal, damaged, unproven."""
 
+import re
+from dataclasses import replace
+
 import pytest
 from twins.scenario import cluster_of, limit, trade
 
@@ -96,6 +99,19 @@ def test_simulated_time_is_called_so(capsys):
     assert "simulated time in all" in capsys.readouterr().out
     assert ending(trace_hash=bytes(32)).as_dict()["simulated_s"] == 9.25
     assert ending().as_dict()["elapsed_s"] == 9.25
+
+
+def test_messages_that_nobody_can_count_as_lost_are_not_told(capsys):
+    conclude("demo", ending(), as_json=False)
+    assert "messages, and those that never arrived  4,000, 400\n" in capsys.readouterr().out
+    conclude("demo", replace(ending(), messages_lost=None), as_json=False)
+    said = capsys.readouterr().out
+    assert re.search(r"^messages sent +4,000$", said, re.MULTILINE)
+    assert "never arrived" not in said
+
+
+def test_an_end_before_anybody_started_has_no_root():
+    assert replace(ending("it broke"), peers=()).as_dict()["root"] is None
 
 
 def test_a_bad_end_is_status_1_and_claims_nothing(capsys):
