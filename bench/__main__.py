@@ -9,7 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
-from bench import convergence, matching, pipeline, replication, simulation, storage
+from bench import (
+    convergence,
+    hostile,
+    join,
+    matching,
+    network,
+    pipeline,
+    replication,
+    simulation,
+    storage,
+)
 from bench.report import Results, progress, write_json
 
 BENCHES: dict[str, tuple[str, Callable[[list[str]], Results | None]]] = {
@@ -18,6 +28,9 @@ BENCHES: dict[str, tuple[str, Callable[[list[str]], Results | None]]] = {
     "simulation": ("many peers in one simulated world", simulation.main),
     "convergence": ("how soon peers agree, through loss and partitions", convergence.main),
     "replication": ("trio peers that write at once, beside PySyncObj and pycrdt", replication.main),
+    "network": ("processes over TLS with stores on disk, beside PySyncObj", network.main),
+    "join": ("a newcomer to peers that trade, over TLS in processes", join.main),
+    "hostile": ("a live peer over TLS under attack: its own submits, its memory", hostile.main),
     "storage": ("durable submits beside bare SQLite, restarts, the collector", storage.main),
 }
 

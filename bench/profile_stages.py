@@ -32,7 +32,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "matching": ("gossipbook/book/",),
     "protocol": ("gossipbook/gossip/", "gossipbook/randomness"),
     "store": ("gossipbook/storage/",),
-    "memory network": ("gossipbook/transport/", "gossipbook/link_model"),
+    "transport": ("gossipbook/transport/", "gossipbook/link_model", "/ssl.py", "/trio/_ssl"),
     "peer and driver": (
         "gossipbook/driver",
         "gossipbook/peer",

@@ -9,8 +9,20 @@ A node is ready when a record of every node has come through the elected leader.
 request after the other, and ends when its stdin is closed: with the block, or with the process
 that started it. Times are those of the monotonic clock, which all processes of a machine share.
 
-The nodes listen on the loopback address only: PySyncObj unpickles what it is sent. Nothing is
-written to disk. This file does not know what is measured with the answers.
+The nodes listen on the loopback address only: PySyncObj unpickles what it is sent. This file does
+not know what is measured with the answers.
+
+*The disk.* As started by `bench/rivals.py`, nothing is written. `bench/network.py` gives a journal:
+
+    memory     as the library comes: nothing
+    journal    `journalFile`: every record is copied into a mapped file before it is sent on or
+               acknowledged, and the kernel writes it back when it likes. It outlives a killed
+               process, not a power cut: version 0.3.17 syncs the file when it is closed, and no
+               setting makes it sync before. Term, vote and commit index are in a second file,
+               which it never syncs. `fullDumpFile` is written by log compaction only.
+    synced     the same, and ours: whoever has new records syncs the file before it sends them on
+               or says that it has them. So what was committed is on the disks of a majority, with
+               one sync for all records that came together.
 """
 
 import json
@@ -19,15 +31,18 @@ import queue
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic, process_time, sleep
 from typing import Any
 
+from bench.process_memory import peak_memory_bytes
 from bench.replication_work import RivalFailed, digest, record, records
 from bench.report import Results
 
@@ -48,30 +63,43 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "prompt": {"appendEntriesUseBatch": False},
 }
 
+JOURNALS = ("memory", "journal", "synced")
+
+PROMISES = ("append_entries", "next_node_idx")
+"""Messages that say, or lead to a count of, who holds a record. Others may leave before a sync:
+that a command was given a number is no promise."""
+
 START_LIMIT_S = 30.0
 RUN_LIMIT_S = 120.0
 START_ATTEMPTS = 3
 
 
 @contextmanager
-def raft_cluster(nodes: int, settings: str) -> Iterator["RaftCluster"]:
+def raft_cluster(
+    nodes: int, settings: str, *, journal: str = "memory", folder: Path | None = None
+) -> Iterator["RaftCluster"]:
     """Node processes with an elected leader, gone when the block is left.
 
-    Raises RivalFailed where they do not get ready, also not with other ports.
+    Journals go below ``folder``, which is the caller's to empty. Raises RivalFailed where the
+    nodes do not get ready, also not with other ports.
     """
     if settings not in SETTINGS:
         raise ValueError(f"settings {settings!r}; there are {', '.join(SETTINGS)}")
-    cluster = _started(nodes, settings)
+    if journal not in JOURNALS:
+        raise ValueError(f"journal {journal!r}; there are {', '.join(JOURNALS)}")
+    if journal != "memory" and folder is None:
+        raise ValueError(f"journal {journal!r} needs a folder; give one on a disk")
+    cluster = _started(nodes, settings, journal, folder)
     try:
         yield cluster
     finally:
         cluster.close()
 
 
-def _started(nodes: int, settings: str) -> "RaftCluster":
+def _started(nodes: int, settings: str, journal: str, folder: Path | None) -> "RaftCluster":
     """A cluster that is ready. Somebody else may take a port first: then once more, with others."""
     for attempts_left in reversed(range(START_ATTEMPTS)):
-        cluster = RaftCluster(nodes, settings)
+        cluster = RaftCluster(nodes, settings, journal=journal, folder=folder)
         try:
             cluster.hear(START_LIMIT_S)
         except BaseException as error:
@@ -86,12 +114,22 @@ def _started(nodes: int, settings: str) -> "RaftCluster":
 class RaftCluster:
     """The node processes. `close` ends every one of them."""
 
-    def __init__(self, nodes: int, settings: str) -> None:
+    def __init__(
+        self, nodes: int, settings: str, *, journal: str = "memory", folder: Path | None = None
+    ) -> None:
         self._processes: list[subprocess.Popen[str]] = []
         addresses = [f"127.0.0.1:{port}" for port in _free_ports(nodes)]
+        # A folder of its own: a second attempt must not find the journals of the first.
+        journals = None if journal == "memory" else tempfile.mkdtemp(prefix="raft-", dir=folder)
         try:
             for me in range(nodes):
-                request = {"me": me, "addresses": addresses, "settings": SETTINGS[settings]}
+                request = {
+                    "me": me,
+                    "addresses": addresses,
+                    "settings": SETTINGS[settings],
+                    "journal_file": None if journals is None else f"{journals}/{me}.journal",
+                    "synced": journal == "synced",
+                }
                 self._processes.append(
                     subprocess.Popen(
                         [sys.executable, "-m", "bench.raft_processes", json.dumps(request)],
@@ -173,7 +211,13 @@ def _free_ports(count: int) -> list[int]:
 # ==================================================================== in a node's process
 
 
-def serve_node(me: int, addresses: list[str], settings: dict[str, Any]) -> None:
+def serve_node(
+    me: int,
+    addresses: list[str],
+    settings: dict[str, Any],
+    journal_file: str | None = None,
+    synced: bool = False,
+) -> None:
     """Be one node: join, say so, then answer requests until stdin is closed."""
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
 
@@ -184,7 +228,9 @@ def serve_node(me: int, addresses: list[str], settings: dict[str, Any]) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     try:
-        node = _Node(me, addresses, settings)
+        node = _Node(me, addresses, settings | {"journalFile": journal_file})
+        if synced:
+            node.sync_before_sending()
         node.join()
         answers: dict[str, Callable[..., Results]] = {
             "write all": node.write_all,
@@ -217,6 +263,7 @@ class _Node:
         self._list: Any = ReplList()
         self._refusals: list[int] = []
         self._seen_s: list[float] = []  # when each record of the list was first seen in it
+        self._answered_s: list[float] = []  # how long each of our writes took to come through
         self._expected = 0
         self._complete = threading.Event()
         self._done: Results = {}
@@ -241,6 +288,26 @@ class _Node:
         self._raft.waitBinded()
         self._raft.addOnTickCallback(self._look)
 
+    def sync_before_sending(self) -> None:
+        """From now on, no message of `PROMISES` leaves before all records are on the disk."""
+        journal, transport = self._raft._SyncObj__raftLog, self._raft._SyncObj__transport
+        add, send = journal.add, transport.send
+        synced = False
+
+        def noting_add(*arguments: Any) -> None:
+            nonlocal synced
+            add(*arguments)
+            synced = False
+
+        def syncing_send(node: Any, message: dict[str, Any]) -> Any:
+            nonlocal synced
+            if not synced and message["type"] in PROMISES:
+                journal.flush()
+                synced = True
+            return send(node, message)
+
+        journal.add, transport.send = noting_add, syncing_send
+
     def join(self) -> None:
         """Return when a record of every node has come through: all have found the leader."""
         self._expect(self._nodes)
@@ -261,31 +328,45 @@ class _Node:
             "digest": self._done["digest"],
             "done_s": self._done["done_s"],
             "processor_s": self._done["processor_s"] - start_processor_s,
+            "peak_memory_bytes": peak_memory_bytes(),
         }
 
     def write_when_due(self, *, count: int, records_per_s: float, start_s: float) -> Results:
-        """Hand over every N-th record as it falls due; when each of all was seen here."""
+        """Hand over every N-th record as it falls due; when each of all was seen here, and how
+        long each of ours took from being due until it was committed and answered."""
         self._expect(count)
-        for at in range(self._me, count, self._nodes):
-            sleep(max(0.0, start_s + at / records_per_s - monotonic()))
-            self._submit([record(self._me, at)])
+        self._answered_s.clear()
+        mine = range(self._me, count, self._nodes)
+        began_s, began_processor_s = monotonic(), process_time()
+        for at in mine:
+            due_s = start_s + at / records_per_s
+            sleep(max(0.0, due_s - monotonic()))
+            self._submit([record(self._me, at)], due_s)
         self._wait()
+        while len(self._answered_s) < len(mine):  # a record may be in the list before its answer
+            sleep(TICK_S)
+        processor_share = (process_time() - began_processor_s) / (monotonic() - began_s)
         # The leader may have put them in another order than they fell due in.
         numbers = [int(json.loads(text)["seq"]) for text in self._list.rawData()[-count:]]
         seen_s = dict(zip(numbers, self._seen_s[-count:], strict=True))
         return {
             "seen_s": [seen_s[at] for at in range(count)],
+            "answered_s": self._answered_s,
+            "processor_share": processor_share,
             "held": len(self._list) - self._nodes,
             "digest": self._done["digest"],
         }
 
-    def _submit(self, mine: list[str]) -> None:
+    def _submit(self, mine: list[str], due_s: float | None = None) -> None:
+        note = partial(self._note_outcome, due_s)
         if len(mine) == 1:
-            self._list.append(mine[0], callback=self._note_outcome)
+            self._list.append(mine[0], callback=note)
         else:
-            self._list.extend(mine, callback=self._note_outcome)
+            self._list.extend(mine, callback=note)
 
-    def _note_outcome(self, _: object, refusal: int) -> None:
+    def _note_outcome(self, due_s: float | None, _: object, refusal: int) -> None:
+        if due_s is not None:
+            self._answered_s.append(monotonic() - due_s)
         if refusal:
             self._refusals.append(refusal)
             self._complete.set()

@@ -38,6 +38,8 @@ PRICE_NIBBLES = 16
 STEP_TIMEOUT_US = 3_000_000
 CASE_TIMEOUT_US = 20_000_000
 ABANDONED_US = 5_000_000
+MOST_REMEMBERED = 1_024
+"""Peers, and cuts, of which it is known what they have cost; in an open network ids are free."""
 """How long a peer whose case led nowhere waits for its next: others may have a better one."""
 
 CUTS_PER_QUESTION = 16
@@ -119,11 +121,17 @@ class DivergenceWatch:
         if case is not None:
             if case.audit is not None or now_us < min(case.deadline_us, case.last_us):
                 return False
-            self._not_before_us[case.peer_id] = now_us + ABANDONED_US  # the next may be another's
+            self._leave_alone(case.peer_id, now_us + ABANDONED_US)  # the next may be another's
             self._case = None
         if now_us < max(self._rest_until_us, self._not_before_us.get(peer_id, 0)):
             return False
         return (second, peer_id) not in self._audited_cuts
+
+    def _leave_alone(self, peer_id: PeerId, until_us: int) -> None:
+        self._not_before_us.pop(peer_id, None)
+        self._not_before_us[peer_id] = until_us
+        while len(self._not_before_us) > MOST_REMEMBERED:
+            del self._not_before_us[next(iter(self._not_before_us))]
 
     # ---------------------------------------------------------------- locating
 
@@ -238,7 +246,7 @@ class DivergenceWatch:
         case = self._case
         assert case is not None and case.market is not None
         self._audited_cuts[(case.second, case.peer_id)] = None
-        while len(self._audited_cuts) > 1_024:
+        while len(self._audited_cuts) > MOST_REMEMBERED:
             del self._audited_cuts[next(iter(self._audited_cuts))]
         case.audit = self._replica.start_audit(case.market, case.second)
         if case.audit is None:
@@ -255,7 +263,7 @@ class DivergenceWatch:
         if not case.audit.step(self._config.audit_slice_commands):
             return False, None
         if case.audit.agrees:
-            self._not_before_us[case.peer_id] = now_us + self._config.audit_per_link_us
+            self._leave_alone(case.peer_id, now_us + self._config.audit_per_link_us)
             # Many identities could each buy an audit: rest three times what this one cost.
             cost_us = case.audit.engine.position * REPLAY_COST_US
             self._rest_until_us = now_us + REPLAY_PAUSE_FACTOR * cost_us

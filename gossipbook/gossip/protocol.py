@@ -494,13 +494,14 @@ class GossipProtocol:
         self._check_confirmed()
 
     def _on_learn(self, learn: Learn) -> None:
-        if not self._alone:
-            self._doubt_own_head()  # somebody else may be there after all
         if learn.peer_id is None:
+            if not self._alone:
+                self._doubt_own_head()  # somebody else may be there after all
             self.address_book.add_bootstrap(learn.address)
         elif self.replica.may_write(learn.peer_id):
             self.address_book.learn(learn.peer_id, learn.address)
         self._after("dial", 0)
+        self._check_confirmed()
 
     def _on_leave(self, _: Leave) -> None:
         self._save()

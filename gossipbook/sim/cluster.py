@@ -752,7 +752,9 @@ class Cluster:
         self._addresses[_address(index)] = index
         return peer
 
-    def _start(self, peer: SimulatedPeer, contacts: list[int], *, alone: bool | None = None) -> None:
+    def _start(
+        self, peer: SimulatedPeer, contacts: list[int], *, alone: bool | None = None
+    ) -> None:
         protocol = GossipProtocol(
             self.genesis,
             peer.keypair,

@@ -44,7 +44,11 @@ async def witnesses(network: gb.MemoryNetwork) -> AsyncIterator[list[gb.Peer]]:
 
 
 def open_alice(
-    network: gb.MemoryNetwork, store: gb.MemoryStore, *, at: str = "alice", alone: bool | None = None
+    network: gb.MemoryNetwork,
+    store: gb.MemoryStore,
+    *,
+    at: str = "alice",
+    alone: bool | None = None,
 ) -> AbstractAsyncContextManager[gb.Peer]:
     return gb.open_peer(
         GENESIS,
@@ -128,9 +132,7 @@ async def test_an_older_copy_of_the_store_fetches_what_came_after_it() -> None:
             assert bob.proofs() == []
 
 
-@pytest.mark.parametrize(
-    "options", [{"alone": True, "bootstrap": ["bob"]}, {"bootstrap": []}]
-)
+@pytest.mark.parametrize("options", [{"alone": True, "bootstrap": ["bob"]}, {"bootstrap": []}])
 async def test_a_peer_told_to_or_that_knows_nobody_goes_ahead_without_anyone(
     options: dict[str, Any],
 ) -> None:
