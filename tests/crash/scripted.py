@@ -181,7 +181,8 @@ class Stage:
         """An entry of the witness is damaged in the main file; newer ones are in the log beside."""
 
         def damaged(life: Life) -> None:
-            life.start("script", waves=80)
+            # More pages of the witness's entries than SQLite renews when it splits one.
+            life.start("script", waves=160)
             life.start("script", Fault("kill-before", 60))
             _damage_an_entry(life.folder / "disk" / "peer.db")
 

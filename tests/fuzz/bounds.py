@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from gossipbook.gossip.divergence import MOST_REMEMBERED
 from gossipbook.gossip.interface import LinkId
 from gossipbook.gossip.protocol import MAX_ASKED_PREFIXES, MAX_BISECTIONS, GossipProtocol
 from gossipbook.gossip.reconcile import Fetcher
@@ -16,7 +17,6 @@ from gossipbook.log.author_log import MAX_WAITING, MAX_WAITING_BYTES, AuthorLog
 from gossipbook.log.frontier import Head
 
 MAX_PREFIXES = MAX_ASKED_PREFIXES + 256
-MAX_CLAIMS_REMEMBERED = 1_024
 
 
 def most_firings(delta_us: int) -> int:
@@ -33,8 +33,8 @@ def check_state(protocol: GossipProtocol, *, bootstrap: int) -> None:
     check_logs(protocol)
     check_timers(protocol)
     check_own(protocol)
-    at_most("audited cuts", len(protocol._watch._audited_cuts), MAX_CLAIMS_REMEMBERED)
-    at_most("peers not heard for now", len(protocol._watch._not_before_us), MAX_CLAIMS_REMEMBERED)
+    at_most("audited cuts", len(protocol._watch._audited_cuts), MOST_REMEMBERED)
+    at_most("peers not heard for now", len(protocol._watch._not_before_us), MOST_REMEMBERED)
 
 
 def check_links(protocol: GossipProtocol) -> None:
