@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import trio
 
-from gossipbook.errors import PeerClosed, UsageError
+from gossipbook.errors import UsageError
 from gossipbook.genesis import Genesis
 from gossipbook.identity import PeerId, short
 from gossipbook.peer import Peer
@@ -65,9 +65,11 @@ async def announce_and_find(
 
     ``interfaces`` are the addresses of the network interfaces to use; all unless given. A peer
     that cannot be dialled announces nothing and finds others all the same. At the end the
-    announcement is withdrawn. Raises UsageError for an interface that this machine has not, and
-    where multicast is not to be had.
+    announcement is withdrawn. Raises UsageError for a peer without a transport, for an interface
+    that this machine has not, and where multicast is not to be had.
     """
+    if not peer.can_dial:
+        raise UsageError("this peer has no transport to dial others with; pass transport=")
     _check_interfaces(interfaces)
     start = partial(_Neighbourhood, peer, genesis, trio.lowlevel.current_trio_token(), interfaces)
     try:
@@ -163,7 +165,7 @@ class _Neighbourhood(ServiceListener):
             *(short(found.peer_id), found.address),
             extra={"peer": short(found.peer_id), "address": found.address},
         )
-        with suppress(PeerClosed):
+        with suppress(UsageError):  # closed meanwhile
             self._peer.join(found.address, peer_id=found.peer_id)
 
 

@@ -237,6 +237,11 @@ class Peer(PeerView):
         finally:
             audience.remove(subscription)
 
+    @property
+    def can_dial(self) -> bool:
+        """Whether it has a transport to dial others with."""
+        return self._driver.can_dial
+
     def join(self, address: str, *, peer_id: PeerId | None = None) -> None:
         """Dial this address, too: now, and whenever no link to the peer there stands.
 
@@ -247,7 +252,7 @@ class Peer(PeerView):
         """
         self._require_open()
         (dialled,) = _addresses([address])
-        if not self._driver.can_dial:
+        if not self.can_dial:
             raise UsageError(f"join({address!r}) needs a transport to dial with; pass transport=")
         self._driver.join(dialled, peer_id)
 

@@ -16,11 +16,16 @@ class GossipConfig:
     # Links
     link_target: int = 8
     """Links to everyone up to so many peers, to so many random ones beyond."""
+    links_dialled: int = 2
+    """Links of our own choice, kept even where others have dialled us more often than the target:
+    whoever holds all the links that we were dialled for does not hold these."""
     link_limit: int = 16
     """Links accepted at most; a peer over the limit sends a newcomer on to others."""
     dial_timeout_us: int = 3_000_000
     dial_backoff_us: int = 250_000
     dial_backoff_limit_us: int = 30_000_000
+    stood_us: int = 3_000_000
+    """How long a link has to stand until dials that failed before are forgiven."""
     forget_after_failures: int = 24
     """Failed dials in a row until a peer that is no bootstrap address is forgotten (~10 min)."""
     renew_us: int = 30_000_000

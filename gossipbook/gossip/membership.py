@@ -14,10 +14,6 @@ from gossipbook.gossip.sampling import jittered, random_subset
 from gossipbook.identity import PeerId
 from gossipbook.randomness import SeededRandom
 
-MOVED_AFTER_FAILURES = 1
-"""Once so many dials in a row have failed, others are believed that name another address. A liar
-gains little: the address it names fails in its turn, and then others are believed."""
-
 
 @dataclass(slots=True)
 class KnownPeer:
@@ -27,6 +23,8 @@ class KnownPeer:
     peer_id: PeerId | None
     bootstrap: bool
     failures: int = 0
+    answers: bool = True
+    """Whether the latest that we know of it is good: it was not tried, or a link came of it."""
     not_before_us: int = 0
 
 
@@ -51,14 +49,18 @@ class AddressBook:
             self._nameless_count += 1
 
     def learn(self, peer_id: PeerId, address: Address) -> None:
-        """Somebody says that ``peer_id`` can be dialled at ``address``."""
+        """Somebody says that ``peer_id`` can be dialled at ``address``.
+
+        That counts where nothing is known that answers. A liar gains little: what it names fails
+        in its turn, and then others are believed.
+        """
         if peer_id == self._own_id or self._by_id.get(peer_id) == address:
             return
         if address in self._peers:
             return  # hearsay: it could keep us from a bootstrap address that we never reached
         old = self._by_id.get(peer_id)
         if old is not None:
-            if self._peers[old].failures < MOVED_AFTER_FAILURES:
+            if self._peers[old].answers:
                 return
             if not self._peers[old].bootstrap:
                 self._remove(old)
@@ -71,7 +73,7 @@ class AddressBook:
         what others say, and it lives. It cannot take a bootstrap address nor another's."""
         old = self._by_id.get(peer_id)
         if old == address:
-            self._peers[address].failures = 0
+            self._peers[address].answers = True
             return
         if old is not None and address not in self._peers:
             if self._peers[old].bootstrap:
@@ -93,8 +95,15 @@ class AddressBook:
         elif known.peer_id != peer_id:
             self._unname(known.peer_id, address)
         known.peer_id = peer_id
-        known.failures = 0
+        known.answers = True
         self._by_id[peer_id] = address
+
+    def stood(self, peer_id: PeerId) -> None:
+        """A link to the peer has stood for a while: what failed before is forgiven. Not at once:
+        who takes every link and drops it would be dialled twice a second for ever."""
+        address = self._by_id.get(peer_id)
+        if address is not None:
+            self._peers[address].failures = 0
 
     def failed(self, address: Address, now_us: int) -> None:
         """A dial failed, or the link was given up for dead."""
@@ -102,6 +111,7 @@ class AddressBook:
         if known is None:
             return
         known.failures += 1
+        known.answers = False
         forget = known.failures >= self._config.forget_after_failures
         if forget and not known.bootstrap and len(self._peers) > self._config.link_target:
             self._remove(address)
@@ -119,6 +129,7 @@ class AddressBook:
             return
         if self._peers[address].bootstrap:
             self._peers[address].failures += 1
+            self._peers[address].answers = False
             self._peers[address].not_before_us = now_us + self._config.dial_backoff_limit_us
         else:
             self._remove(address)
@@ -169,7 +180,7 @@ class AddressBook:
         known = [
             (peer.peer_id, peer.address)
             for peer in self._peers.values()
-            if peer.peer_id is not None and peer.peer_id != leave_out and peer.failures == 0
+            if peer.peer_id is not None and peer.peer_id != leave_out and peer.answers
         ]
         return random_subset(known, count, self._random)
 

@@ -231,6 +231,7 @@ class GossipProtocol:
         # What peers claimed of our own log that gave some of it back; longer than their links.
         self._own_lengths_shown: dict[PeerId, int] = {}
         self._skew_told_us: int | None = None
+        self._turned_away = False  # somebody, for lack of room, since links were renewed
         self._left = False
         self._timers: dict[str, int] = {}
         self._announced_us: int | None = None
@@ -395,6 +396,7 @@ class GossipProtocol:
             if sample:
                 self._send_raw(up.link, Peers(tuple(sample)))
             self._out.append(DropLink(up.link, "no room for another link"))
+            self._turned_away = True
             return
         link = Link.open(
             up.link,
@@ -1343,6 +1345,8 @@ class GossipProtocol:
         for link in list(self._links.values()):
             if link.detector.phi_milli(now_us) > self.config.phi_threshold_milli:
                 self._drop(link, "it has been silent for too long")
+            elif link.dialled and now_us - link.opened_us > self.config.stood_us:
+                self.address_book.stood(link.peer_id)
 
     def _dial(self) -> None:
         """Keep links to everyone, or to enough random peers."""
@@ -1354,6 +1358,8 @@ class GossipProtocol:
             linked = set(self._by_peer)
             dialling = set(self._dialling)
             candidates = self.address_book.candidates(linked, dialling, now_us)
+            if len(self._links) >= self.config.link_target:  # what is reserved for our own choice
+                candidates = [known for known in candidates if known.bootstrap] or candidates
             for known in random_subset(candidates, room, self._random):
                 self._dialling[known.address] = None
                 self._out.append(Dial(known.address, known.peer_id))
@@ -1366,11 +1372,11 @@ class GossipProtocol:
         """How many more peers to dial. In a large network every peer dials half of its links and
         is dialled for the other half, so that all have about as many."""
         target = self.config.link_target
+        dialled = sum(link.dialled for link in self._links.values()) + len(self._dialling)
         room = target - len(self._links) - len(self._dialling)
         if self.address_book.peer_count > target:
-            dialled = sum(link.dialled for link in self._links.values())
-            room = min(room, target // 2 - dialled - len(self._dialling))
-        return room
+            room = min(room, target // 2 - dialled)
+        return max(room, self.config.links_dialled - dialled)
 
     def _tell_peers(self) -> None:
         self._after("peers", jittered(self.config.peers_us, self._random))
@@ -1383,9 +1389,9 @@ class GossipProtocol:
     def _renew(self) -> None:
         """In a large network, give up a random link for a new one now and then."""
         self._after("renew", jittered(self.config.renew_us, self._random))
-        if len(self._links) >= self.config.link_target and self.address_book.peer_count > len(
-            self._links
-        ):
+        more = self.address_book.peer_count > len(self._links) or self._turned_away
+        if len(self._links) >= self.config.link_target and more:
+            self._turned_away = False
             link = self._random.choice(list(self._links.values()))
             self._out.append(DropLink(link.link, "making room for another peer"))
             self._forget_link(link)

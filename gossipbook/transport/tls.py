@@ -70,6 +70,9 @@ FRAME_PATIENCE_S = 10.0
 """How long one frame may take, besides a second for each `LEAST_BYTES_PER_S` of it."""
 LEAST_BYTES_PER_S = 16_384
 
+ASLEEP_S = 1.0
+"""A deadline that is noticed so much later says that this process stood still, not its links."""
+
 LINGER_S = 0.25
 """How long closing waits for the other side to hang up, so that what was sent last arrives."""
 
@@ -388,12 +391,15 @@ class TlsConnection:
         """The next bytes of a frame that has begun: it is given some seconds, and a little more for
         each byte that comes."""
         started_s = trio.current_time()
-        with trio.move_on_after(max(0.0, self._patience_s)):
+        with trio.move_on_after(max(0.0, self._patience_s)) as scope:
             data = await self._tls.receive_some()
             waited_s = trio.current_time() - started_s
             earned_s = len(data) / LEAST_BYTES_PER_S
             self._patience_s = min(FRAME_PATIENCE_S, self._patience_s - waited_s + earned_s)
             return data
+        if trio.current_time() - scope.deadline > ASLEEP_S:
+            self._patience_s = ASLEEP_S  # we did not run ourselves; what came meanwhile waits
+            return await self._receive_more()
         raise ProtocolViolation(
             f"a frame that came more slowly than {LEAST_BYTES_PER_S:,} bytes a second"
         )

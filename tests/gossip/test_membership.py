@@ -109,13 +109,27 @@ def test_the_last_addresses_are_never_forgotten() -> None:
     assert book.next_due_us(set(), set()) is not None
 
 
-def test_a_success_forgives_the_failures() -> None:
+def test_a_link_that_stood_forgives_the_failures() -> None:
     book = new_book()
     book.learn(A, b"a")
     for _ in range(10):
         book.failed(b"a", 0)
         book.reached(A, b"a")
+        book.stood(A)
     assert len(book) == 1
+
+
+def test_who_takes_every_link_and_drops_it_is_dialled_ever_more_seldom() -> None:
+    book = AddressBook(OWN, GossipConfig(), SeededRandom(1))
+    book.add_bootstrap(b"full")
+    now_us, dials = 0, 0
+    while now_us < 600_000_000:
+        book.reached(A, b"full")
+        assert (A, b"full") in book.sample(9, leave_out=C), "others may try it all the same"
+        book.failed(b"full", now_us)
+        dials += 1
+        now_us = book.next_due_us(set(), set()) or 0
+    assert dials < 40
 
 
 def test_a_bootstrap_address_is_tried_for_ever() -> None:

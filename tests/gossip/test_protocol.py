@@ -10,6 +10,7 @@ from gossipbook.gossip.interface import (
     DropLink,
     Emit,
     Input,
+    Learn,
     LinkId,
     LinkUp,
     Output,
@@ -167,6 +168,33 @@ def test_a_second_dial_to_a_linked_peer_is_dropped_and_not_repeated() -> None:
     outputs = peer.give(LinkUp(2, key(2).peer_id, b"two again", dialled=True))
     assert [drop.link for drop in of(outputs, DropLink)] == [1]  # its dialler gave the old one up
     assert not of(peer.wait(3_000_000), Dial)
+
+
+def test_some_links_are_of_our_own_choice_however_many_others_dial_us() -> None:
+    peer = Peer()
+    for number in range(2, 18):
+        peer.give(LinkUp(number, key(number).peer_id, None, dialled=False))
+    assert len(peer.protocol.links) == 16
+    peer.give(Learn(b"known to me"))
+    dials = of(peer.wait(1_000), Dial)
+    assert [dial.address for dial in dials] == [b"known to me"]
+    outputs = peer.give(LinkUp(99, key(99).peer_id, b"known to me", dialled=True))
+    assert not of(outputs, DropLink)
+
+
+def test_a_full_peer_makes_room_now_and_then_for_who_was_turned_away() -> None:
+    peer = Peer()
+    for number in range(2, 18):
+        peer.give(LinkUp(number, key(number).peer_id, None, dialled=False))
+    assert of(peer.give(LinkUp(98, key(98).peer_id, None, dialled=False)), DropLink)
+    dropped: list[Output] = []
+    for _ in range(50):
+        for number in range(2, 18):
+            peer.hear(number, Ping(1, 0))
+        dropped += of(peer.wait(1_000_000), DropLink)
+    assert [drop.reason for drop in dropped if isinstance(drop, DropLink)] == [
+        "making room for another peer"
+    ]
 
 
 def chat(peer: Peer, link: LinkId, seconds: int) -> list[Output]:
