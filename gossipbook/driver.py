@@ -179,6 +179,7 @@ class Driver:
         self._timer = trio.CancelScope()
         self._timer_s: float = inf
         self._refusals: dict[Address, str] = {}
+        self._unreachable: set[Address] = set()  # of those that the user named
         self._inputs: deque[Input] = deque()
         self._handling = False
         self._nursery: trio.Nursery | None = None
@@ -481,17 +482,27 @@ class Driver:
         connection: Connection | None = None
         if self._endpoint is not None:
             try:
-                with trio.move_on_after(self.protocol.config.dial_timeout_us / 1e6):
+                with trio.move_on_after(self.protocol.config.dial_timeout_us / 1e6) as patience:
                     connection = await self._endpoint.dial(dial.address, dial.expected)
-            except Unreachable:
-                pass
+                if patience.cancelled_caught:
+                    where = dial.address.decode(errors="replace")
+                    self._tell_unreachable(dial.address, f"nobody answers at {where}")
+            except Unreachable as error:
+                self._tell_unreachable(dial.address, str(error))
             except RemoteError as error:
                 self._tell_refusal(dial.address, str(error))
         if connection is None:
             self.give(DialFailed(dial.address))
         else:
             self._refusals.pop(dial.address, None)
+            self._unreachable.discard(dial.address)
             await self._run_link(connection, dial.address, True)
+
+    def _tell_unreachable(self, address: Address, reason: str) -> None:
+        """An address that the user named leads nowhere: said once, and again after it did."""
+        if address not in self._unreachable and self.protocol.address_book.is_bootstrap(address):
+            self._unreachable.add(address)
+            log.warning("%s; it is tried again", reason, extra={"address": address.decode()})
 
     def _tell_refusal(self, address: Address, reason: str) -> None:
         if self._refusals.get(address) != reason:

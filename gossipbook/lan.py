@@ -68,9 +68,9 @@ async def announce_and_find(
     announcement is withdrawn. Raises UsageError for a peer without a transport, for an interface
     that this machine has not, and where multicast is not to be had.
     """
+    _check_interfaces(interfaces)
     if not peer.can_dial:
         raise UsageError("this peer has no transport to dial others with; pass transport=")
-    _check_interfaces(interfaces)
     start = partial(_Neighbourhood, peer, genesis, trio.lowlevel.current_trio_token(), interfaces)
     try:
         neighbourhood = await trio.to_thread.run_sync(start)

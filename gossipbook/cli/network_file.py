@@ -71,7 +71,7 @@ class NetworkFile:
     @staticmethod
     def from_text(text: str, source: str = "this text") -> NetworkFile:
         """What ``to_text`` wrote; white space around lines may have changed. Raises UsageError."""
-        lines = [line.strip() for line in text.lstrip("\ufeff").splitlines()]
+        lines = [line.strip() for line in text.lstrip("\ufeff").split("\n")]
         lines = [line for line in lines if line]
         if not lines or not lines[0].startswith("gossipbook network "):
             raise UsageError(

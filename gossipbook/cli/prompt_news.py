@@ -8,7 +8,7 @@ lines go.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -48,6 +48,9 @@ from gossipbook.replica import Update
 BUFFER = 4_096
 KEPT = 1_000
 """News kept for the command `news`; older ones are counted and forgotten."""
+
+MOST_AT_ONCE = 20
+"""More news of one moment than that is old orders that come in, as after a store was lost."""
 
 OrderLookup = Callable[[OrderId], OrderStatus | None]
 
@@ -129,7 +132,10 @@ class NewsDesk:
         }
         for command_id in told:
             del self._answered[command_id]
-        for notice in market_notices(self._labels, update, told, self._peer.order):
+        notices = market_notices(self._labels, update, told, self._peer.order)
+        if len(notices) > MOST_AT_ONCE:
+            notices = _in_short(update.market, notices)
+        for notice in notices:
             self._publish(notice)
 
     async def _watch_peer(self) -> None:
@@ -150,6 +156,19 @@ class NewsDesk:
 
 
 # ------------------------------------------------------------------ what is worth a line
+
+
+def _in_short(market: str, notices: list[Notice]) -> list[Notice]:
+    """Busted trades each, and how many pieces of news of other kinds there are."""
+    kinds = Counter(notice.kind for notice in notices)
+    busted = [notice for notice in notices if notice.kind == "busted"]
+    others = len(notices) - len(busted)
+    line = Line(
+        f"{others:,} older events of your orders in {market} have come in; `orders` and `trades` "
+        "have them",
+        "dim",
+    )
+    return [*busted, Notice("older", line, {"market": market, **kinds})]
 
 
 def market_notices(

@@ -63,6 +63,9 @@ class GossipConfig:
     # Fetching
     chunk_entries: int = 256
     chunk_bytes: int = 131_072
+    reply_bytes: int = 32_768
+    """What was fetched comes in frames of about this size: on a link of 16 kB/s one takes 2 s, in
+    which nothing else is heard of it."""
     fetch_timeout_us: int = 1_000_000
     quick_fetch_entries: int = 16
     quick_fetch_us: int = 100_000

@@ -105,6 +105,13 @@ class AddressBook:
         if address is not None:
             self._peers[address].failures = 0
 
+    def is_own(self, address: Address) -> None:
+        """Who was dialled there is ourselves: it is no peer's address, named or not."""
+        known = self._peers.get(address)
+        if known is not None:
+            self._nameless_count -= known.peer_id is None
+            self._remove(address)
+
     def failed(self, address: Address, now_us: int) -> None:
         """A dial failed, or the link was given up for dead."""
         known = self._peers.get(address)
@@ -123,11 +130,12 @@ class AddressBook:
         known.not_before_us = now_us + jittered(pause, self._random)
 
     def left(self, peer_id: PeerId, now_us: int) -> None:
-        """The peer said goodbye: forget it (a bootstrap address is only left alone for long)."""
+        """The peer said goodbye: forget it. A bootstrap address is only left alone for long, and so
+        is one of the last that we know: the peer may come back, and nobody else would tell us."""
         address = self._by_id.get(peer_id)
         if address is None:
             return
-        if self._peers[address].bootstrap:
+        if self._peers[address].bootstrap or len(self._peers) <= self._config.link_target:
             self._peers[address].failures += 1
             self._peers[address].answers = False
             self._peers[address].not_before_us = now_us + self._config.dial_backoff_limit_us
@@ -142,6 +150,11 @@ class AddressBook:
 
     def is_banned(self, peer_id: PeerId, now_us: int) -> bool:
         return self._banned_until_us.get(peer_id, 0) > now_us
+
+    def is_bootstrap(self, address: Address) -> bool:
+        """Whether the user named the address."""
+        known = self._peers.get(address)
+        return known is not None and known.bootstrap
 
     def address_of(self, peer_id: PeerId) -> Address | None:
         return self._by_id.get(peer_id)

@@ -122,6 +122,9 @@ from gossipbook.merkle import to_nibbles
 from gossipbook.randomness import SeededRandom
 from gossipbook.replica import Replica, ReplicaSettings
 
+DOUBLE_DIAL_US = 3_000_000
+"""Two peers that dial each other at once are through with it after so long."""
+
 STALE_LINK_US = 1_500_000
 """A link silent for so long loses against a new one of the same peer, whoever dialled it."""
 
@@ -374,7 +377,10 @@ class GossipProtocol:
         if refusal is not None:
             self._out.append(DropLink(up.link, refusal))
             if up.dialled and up.address is not None:
-                self.address_book.failed(up.address, now_us)
+                if up.peer_id == self.own_id:
+                    self.address_book.is_own(up.address)
+                else:
+                    self.address_book.failed(up.address, now_us)
             self._after("dial", 0)
             return
         if up.address is not None:
@@ -446,7 +452,10 @@ class GossipProtocol:
         """Of two links to one peer keep the one dialled by the lower id, or the live one."""
         if up.dialled == known.dialled:
             return True  # its dialler has given the old one up
-        if self._now.monotonic_us - known.detector.last_us > STALE_LINK_US:
+        now_us = self._now.monotonic_us
+        if now_us - known.opened_us > DOUBLE_DIAL_US:
+            return True  # no double dial: the peer began anew, or another process has its key
+        if now_us - known.detector.last_us > STALE_LINK_US:
             return True
         return up.dialled == (self.own_id < up.peer_id)
 
@@ -502,7 +511,7 @@ class GossipProtocol:
             self.address_book.add_bootstrap(learn.address)
         elif self.replica.may_write(learn.peer_id):
             self.address_book.learn(learn.peer_id, learn.address)
-        self._after("dial", 0)
+        self._dial()  # at once: while somebody is dialled, those linked alone confirm nothing
         self._check_confirmed()
 
     def _on_leave(self, _: Leave) -> None:
@@ -698,7 +707,7 @@ class GossipProtocol:
         if link.verifying_bytes > self.config.verifying_bytes_limit:
             self.statistics.throttled_requests += 1
             for author, first, end in spans:  # anti-entropy brings them again
-                self._fetcher.arrived(author, link.link, first, end)
+                self._fetcher.arrived(author, link.link, first, end, self._now.monotonic_us)
                 self._want(author, self.config.compare_us)
             return
         link.verifying_bytes += size_bytes
@@ -776,7 +785,7 @@ class GossipProtocol:
         """These entries came over this link: they are on order no more, and if there is more of
         them to be had, it is asked for at once."""
         for author, first, end in spans:
-            if self._fetcher.arrived(author, link.link, first, end):
+            if self._fetcher.arrived(author, link.link, first, end, self._now.monotonic_us):
                 link.fetch_failures = 0
                 if self._claims(author):
                     self._want(author, 0)
@@ -1358,9 +1367,13 @@ class GossipProtocol:
             linked = set(self._by_peer)
             dialling = set(self._dialling)
             candidates = self.address_book.candidates(linked, dialling, now_us)
-            if len(self._links) >= self.config.link_target:  # what is reserved for our own choice
-                candidates = [known for known in candidates if known.bootstrap] or candidates
-            for known in random_subset(candidates, room, self._random):
+            # Those that the user named come first: hearsay may be a flood of names.
+            chosen = random_subset(
+                [known for known in candidates if known.bootstrap], room, self._random
+            )
+            others = [known for known in candidates if not known.bootstrap]
+            chosen += random_subset(others, room - len(chosen), self._random)
+            for known in chosen:
                 self._dialling[known.address] = None
                 self._out.append(Dial(known.address, known.peer_id))
             if len(candidates) <= room:

@@ -42,6 +42,7 @@ class Fetcher:
         self._due_us: dict[PeerId, int] = {}  # authors with a gap: when to ask
         self._on_order: dict[PeerId, list[Range]] = {}
         self._link_load: dict[LinkId, int] = {}  # entries on order
+        self._answered_us: dict[LinkId, int] = {}  # when something on order last came
         self._expiry_us = _NEVER_US  # of the earliest request; may be early
         self.wake_us: int | None = None
         """When ``expired`` and ``plan`` should be called next; may be early, never late."""
@@ -61,16 +62,24 @@ class Fetcher:
         late = [
             author
             for author, ranges in self._on_order.items()
-            if any(one.deadline_us <= now_us for one in ranges)
+            if any(self._deadline_us(one) <= now_us for one in ranges)
         ]
         for author in late:
             for one in self._on_order[author]:
-                if one.deadline_us <= now_us:
+                if self._deadline_us(one) <= now_us:
                     yield author, one.link
-            self._keep(author, lambda one: one.deadline_us > now_us)
+            self._keep(author, lambda one: self._deadline_us(one) > now_us)
             self.want(author, now_us)
 
-    def arrived(self, author: PeerId, link: LinkId, first: int, end: int) -> bool:
+    def _deadline_us(self, one: Range) -> int:
+        """A request waits its turn behind others to the same link: as long as answers come over
+        it, nothing is asked again behind its own first copy."""
+        answered_us = self._answered_us.get(one.link)
+        if answered_us is None:
+            return one.deadline_us
+        return max(one.deadline_us, answered_us + self._config.fetch_timeout_us)
+
+    def arrived(self, author: PeerId, link: LinkId, first: int, end: int, now_us: int) -> bool:
         """Entries [first, end) came over ``link``: what they cover is no longer on order.
 
         Returns whether any of it was.
@@ -92,6 +101,8 @@ class Fetcher:
             self._on_order[author] = kept
         else:
             del self._on_order[author]
+        if after != before:
+            self._answered_us[link] = now_us
         return after != before
 
     def refused(self, author: PeerId, link: LinkId) -> None:
@@ -109,6 +120,7 @@ class Fetcher:
             self._keep(author, lambda one: one.link != link)
             self.want(author, now_us)
         self._link_load.pop(link, None)
+        self._answered_us.pop(link, None)
 
     def plan(
         self,
@@ -157,7 +169,7 @@ class Fetcher:
             else:
                 self._due_us[author] = now_us + BUSY_US  # every link is busy
         self._expiry_us = min(
-            (one.deadline_us for ranges in self._on_order.values() for one in ranges),
+            (self._deadline_us(one) for ranges in self._on_order.values() for one in ranges),
             default=_NEVER_US,
         )
         wake_us = min(min(self._due_us.values(), default=_NEVER_US), self._expiry_us)

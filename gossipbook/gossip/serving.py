@@ -51,12 +51,12 @@ def answer_want(
             continue
         end = min(first + count, log.length, first + MAX_RUN_ENTRIES)
         while first < end and total < MAX_SERVED_BYTES:
-            taken = run_end(log.entries, first, end, config.chunk_bytes)
+            taken = run_end(log.entries, first, end, config.reply_bytes)
             run = encode_run(log.entries[first:taken])
             if not grant(len(run)):
                 total = MAX_SERVED_BYTES  # encoding what is refused would be work for nothing
                 break
-            if room + len(run) > config.chunk_bytes and frames[-1]:
+            if room + len(run) > config.reply_bytes and frames[-1]:
                 frames.append([])
                 room = 0
             frames[-1].append(run)

@@ -46,7 +46,9 @@ def parse(text: object, *, port_zero: bool = False) -> HostPort:
         host = host[1:-1]
         is_sound = _is_ipv6(host)
     else:
-        is_sound = ":" not in host and not any(char.isspace() or char in "[]/@" for char in host)
+        is_sound = ":" not in host and not any(
+            ord(char) < 33 or char.isspace() or char in "[]/@" for char in host
+        )
     is_port = port_text.isascii() and port_text.isdigit() and len(port_text) <= 5
     if not (colon and is_sound and is_port and len(text.encode()) <= MAX_ADDRESS_BYTES):
         raise UsageError(
@@ -98,6 +100,7 @@ def _is_ipv6(host: str) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
+    host = host.rstrip(".")
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:

@@ -16,8 +16,8 @@ from gossipbook.book.events import (
     Replaced,
     Trade,
 )
-from gossipbook.cli.prompt_answers import Labels
-from gossipbook.cli.prompt_news import Notice, market_notices, peer_notice
+from gossipbook.cli.prompt_answers import Labels, Line
+from gossipbook.cli.prompt_news import Notice, _in_short, market_notices, peer_notice
 from gossipbook.gossip.interface import (
     ClockSkew,
     DialRefused,
@@ -186,3 +186,12 @@ def test_a_proven_cheat_is_loud_and_most_so_with_our_own_key(author: PeerId, sai
     proof = ForkProof(author, 4, None, None)  # type: ignore[arg-type]  # the headers are not read
     notice = peer_notice(LABELS, ForkProven(proof))
     assert notice.line.tone == "loud" and said in notice.line.text
+
+
+def test_a_flood_of_old_events_is_told_in_one_line() -> None:
+    notices = [Notice("trade", Line(f"trade {number}"), {}) for number in range(30)]
+    busted = Notice("busted", Line("BUSTED"), {})
+    told = _in_short("ONE", [*notices, busted])
+    assert told[0] is busted, "a busted trade is never left out"
+    assert [notice.kind for notice in told] == ["busted", "older"]
+    assert told[1].line.text.startswith("30 older events of your orders in ONE")

@@ -143,11 +143,21 @@ def test_a_bootstrap_address_is_tried_for_ever() -> None:
 
 
 def test_a_peer_that_said_goodbye_is_forgotten() -> None:
-    book = new_book()
+    book = AddressBook(OWN, GossipConfig(link_target=1), SeededRandom(1))
     book.reached(A, b"a")
+    book.reached(B, b"b")
     book.left(A, 0)
+    book.left(C, 0)
+    assert len(book) == 1 and book.address_of(A) is None
     book.left(B, 0)
-    assert len(book) == 0 and book.address_of(A) is None
+    assert book.next_due_us(set(), set()) is not None, "the last ones may come back"
+    assert book.sample(9, leave_out=C) == []
+
+
+def test_our_own_address_is_no_peer_s_though_the_user_named_it() -> None:
+    book = new_book(b"me", b"seed")
+    book.is_own(b"me")
+    assert (book.peer_count, addresses(book)) == (1, [b"seed"])
 
 
 def test_candidates_are_neither_linked_nor_dialled_nor_banned_nor_resting() -> None:

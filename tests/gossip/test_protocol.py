@@ -175,8 +175,7 @@ def test_some_links_are_of_our_own_choice_however_many_others_dial_us() -> None:
     for number in range(2, 18):
         peer.give(LinkUp(number, key(number).peer_id, None, dialled=False))
     assert len(peer.protocol.links) == 16
-    peer.give(Learn(b"known to me"))
-    dials = of(peer.wait(1_000), Dial)
+    dials = of(peer.give(Learn(b"known to me")), Dial)
     assert [dial.address for dial in dials] == [b"known to me"]
     outputs = peer.give(LinkUp(99, key(99).peer_id, b"known to me", dialled=True))
     assert not of(outputs, DropLink)

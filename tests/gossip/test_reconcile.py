@@ -90,8 +90,8 @@ def test_what_arrived_is_no_longer_on_order() -> None:
     world.claimed[A] = {1: 30}
     world.fetcher.want(A, 0)
     assert world.plan(0) == [(1, A, 0, 10)]
-    world.fetcher.arrived(A, 2, 0, 10)  # from another link: link 1's answer is still to come
-    world.fetcher.arrived(A, 1, 0, 10)
+    world.fetcher.arrived(A, 2, 0, 10, 0)  # from another link: link 1's answer is still to come
+    world.fetcher.arrived(A, 1, 0, 10, 0)
     world.lengths[A] = 10
     world.fetcher.want(A, 1)
     assert world.plan(1) == [(1, A, 10, 10)]
@@ -149,7 +149,7 @@ def test_asks_stay_within_claims_and_limits_and_in_the_end_everything_came(
 
 def answer(world: World, asked: tuple[int, PeerId, int, int], now_us: int) -> None:
     link, author, first, count = asked
-    world.fetcher.arrived(author, link, first, first + count)
+    world.fetcher.arrived(author, link, first, first + count, 0)
     if first <= world.lengths[author]:
         world.lengths[author] = max(world.lengths[author], first + count)
     world.fetcher.want(author, now_us)
