@@ -44,6 +44,9 @@ class GossipConfig:
     frame_gap_us: int = 20_000
     """Least time between two rounds in which others' entries are passed on: under load they
     gather for so long. Our own entries do not wait for it."""
+    tell_gap_us: int = 100_000
+    """The same where there is nothing to pass on and others are only told what we hold. Where
+    everybody is linked to everybody that is a safeguard, and was two thirds of all frames."""
     pull_us: int = 20_000
     """How long a peer that was told of an entry waits for somebody to push it."""
     push_entries: int = 256

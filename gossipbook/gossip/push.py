@@ -42,12 +42,19 @@ class Pusher:
         """
         self._fresh[author] = max(how, self._fresh.get(author, TELL))
         at_us = now_us + self._config.coalesce_us
-        return at_us if urgent else max(at_us, self._last_round_us + self._config.frame_gap_us)
+        return at_us if urgent else max(at_us, self._last_round_us + self._gap_us())
 
     @property
     def due_us(self) -> int | None:
         """When what was left over is due; None where nothing was."""
-        return self._last_round_us + self._config.frame_gap_us if self._fresh else None
+        return self._last_round_us + self._gap_us() if self._fresh else None
+
+    def _gap_us(self, own: PeerId | None = None) -> int:
+        """The least time between two rounds, for what is noted besides our own log. What is only
+        told has been sent to everyone by its author, or was fetched."""
+        if all(how == TELL for author, how in self._fresh.items() if author != own):
+            return self._config.tell_gap_us
+        return self._config.frame_gap_us
 
     def round(
         self, links: Sequence[Link], now_us: int, *, own: PeerId, complete: bool
@@ -74,7 +81,7 @@ class Pusher:
                 yield link, News((), more, complete=complete)
 
     def _take(self, now_us: int, own: PeerId) -> dict[PeerId, int]:
-        if now_us < self._last_round_us + self._config.frame_gap_us and own in self._fresh:
+        if own in self._fresh and now_us < self._last_round_us + self._gap_us(own):
             return {own: self._fresh.pop(own)}
         self._last_round_us = now_us
         fresh, self._fresh = self._fresh, {}
