@@ -29,8 +29,8 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)  ## watch peers trade through a partition, a kill and a cheat, and end up equal
 	@$(BIN)/gossipbook demo
 
-test: $(STAMP)  ## all tests (two processes; a few minutes)
-	$(BIN)/python -m pytest -q -n 2
+test: $(STAMP)  ## all tests (three processes; some minutes, partly waiting for real time)
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal
 
 check: $(STAMP)  ## ruff, mypy --strict and the import contract
 	$(BIN)/ruff check .

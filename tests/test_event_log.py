@@ -68,7 +68,7 @@ async def test_links_are_told_with_address_and_reason(lines: pytest.LogCaptureFi
         await until(lambda: alice.peers() == [], "Bob has left")
     up, down = told(lines, "links")
     assert up.getMessage() == f"{short(BOB)} is linked (bob)"
-    assert down.getMessage() == f"{short(BOB)} is no longer linked: it left"
+    assert down.getMessage() == f"{short(BOB)} is no longer linked: it left (bob)"
     assert (up.__dict__["peer"], up.__dict__["address"]) == (short(BOB), "bob")
     assert (down.__dict__["reason"], up.levelname) == ("it left", "INFO")
     assert not hasattr(up, "reason"), "what there is not is left out"

@@ -107,7 +107,7 @@ def check_wake(protocol: GossipProtocol, fetcher: Fetcher) -> None:
     if not (fetcher._due_us or fetcher._on_order) or protocol._left:
         return
     due = [*fetcher._due_us.values()]
-    due += [one.deadline_us for ranges in fetcher._on_order.values() for one in ranges]
+    due += [fetcher._deadline_us(one) for ranges in fetcher._on_order.values() for one in ranges]
     assert fetcher.wake_us is not None and fetcher.wake_us <= min(due), "a fetch is forgotten"
     latest = max(min(due), protocol._now.monotonic_us)
     assert protocol._timers["fetch"] <= latest, "nobody wakes the fetcher"

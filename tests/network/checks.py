@@ -32,12 +32,15 @@ def check_submits(results: dict[str, Results]) -> Counter[str]:
 
 
 def check_quiet(answers: dict[str, Results], processes: Iterable[PeerProcess]) -> None:
-    """No proof, no divergence, no skewed clock, no warning, no traceback."""
+    """No proof, no divergence, no skewed clock, no traceback, and no warning but that an address
+    which the test named leads nowhere for now."""
     for name, answer in answers.items():
         assert answer["proofs"] == 0, f"{name} holds {answer['proofs']} fork proofs"
         assert answer["events"] == [], f"{name} was told {answer['events']}"
     for process in processes:
-        assert process.complaints == "", f"{process.name} complained:\n{process.complaints}"
+        lines = process.complaints.splitlines()
+        complaints = [line for line in lines if not line.endswith("; it is tried again")]
+        assert complaints == [], f"{process.name} complained:\n{process.complaints}"
 
 
 async def check_stores(

@@ -711,8 +711,9 @@ async def test_who_asks_and_never_reads_is_dropped(
 
 async def test_false_addresses_fill_no_memory_and_keep_no_friend_away(attacked: Attack) -> None:
     async with attacked() as one:
-        tally = await _flooded(one, hostile.tell_false_addresses)
-        assert tally.frames > 16
+        frames = 0
+        while frames <= 16:  # more addresses than may be remembered
+            frames += (await _flooded(one, hostile.tell_false_addresses)).frames
         known = one.peer.running.address_book
         assert len(known) <= one.peer.running.config.address_book_limit
         await one.greets(NEWCOMER)
