@@ -126,9 +126,9 @@ class Replica:
         """Whether settling reports net changes (and counts busted trades): somebody reads them."""
         self.busted_count = 0
         self.undos = Histogram(UNDO_DEPTHS)
+        """How many commands each settling took back, of those that took back any."""
         self.latest_undo = 0
         """How many commands the latest settling of a market took back."""
-        """How many commands each settling took back, of those that took back any."""
         self.entry_count = 0
         self.held_back_count = 0
         self.rebuilt_count = 0

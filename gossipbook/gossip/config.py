@@ -102,12 +102,12 @@ class GossipConfig:
     """How long the books wait between two settlings by themselves, where somebody subscribed."""
     settle_soon_us: int = 500
     """How long a change waits for company where nothing was settled for that long."""
-    settle_commands: int = 2_048
-    """So many commands that have come in are not left to gather: they take some 5 ms."""
     settle_unwatched_us: int = 100_000
     """The same where nobody did: reading settles at once, and few late entries are undone."""
+    settle_commands: int = 2_048
+    """So many commands that have come in are not left to gather: they take some 5 ms."""
     settle_per_undone_us: int = 100
-    """How much longer they wait then for each command that was undone the last time, up to a
+    """How much longer unwatched books wait for each command that was undone the last time, up to a
     second: while whole logs come in side by side, each settling would undo much of the last."""
     confirm_timeout_us: int = 5_000_000
     """How long a submit waits for somebody to confirm our own head."""

@@ -141,25 +141,30 @@ def refusal_in(frame: bytes, genesis: Genesis) -> RemoteError | None:
 
 def check_hello(hello: Hello, genesis: Genesis) -> None:
     """Whether the other side may be linked. Raises WrongNetwork or ProtocolViolation."""
-    if hello.network_id != genesis.network_id:
+    reason = _why_not(hello, genesis)
+    if reason == WRONG_NETWORK:
         raise wrong_network(genesis, hello.network_id)
-    if VERSION not in hello.versions:
+    if reason == NO_COMMON_VERSION:
         raise ProtocolViolation(
             f"it speaks versions {list(hello.versions)} of the link protocol, not {VERSION}"
         )
-    if not genesis.is_member(hello.peer_id):
+    if reason == NOT_A_MEMBER:
         raise ProtocolViolation(f"{short(hello.peer_id)} is not a member of {genesis.name!r}")
 
 
 def refusal_of(hello: Hello, genesis: Genesis) -> bytes | None:
     """The frame that tells the other side what `check_hello` found; None if nothing."""
+    reason = _why_not(hello, genesis)
+    return None if reason is None else encode_refusal(reason, genesis.network_id)
+
+
+def _why_not(hello: Hello, genesis: Genesis) -> int | None:
+    """The reason for which the other side may not be linked; None if it may."""
     if hello.network_id != genesis.network_id:
-        return encode_refusal(WRONG_NETWORK, genesis.network_id)
+        return WRONG_NETWORK
     if VERSION not in hello.versions:
-        return encode_refusal(NO_COMMON_VERSION, genesis.network_id)
-    if not genesis.is_member(hello.peer_id):
-        return encode_refusal(NOT_A_MEMBER, genesis.network_id)
-    return None
+        return NO_COMMON_VERSION
+    return None if genesis.is_member(hello.peer_id) else NOT_A_MEMBER
 
 
 def wrong_network(genesis: Genesis, other_id: bytes) -> WrongNetwork:
