@@ -18,8 +18,8 @@ class LinkStatus:
     """A link to another peer; a copy that does not change any more.
 
     ``address`` is where the peer can be dialled (None where nobody knows); ``dialled`` tells
-    whether we dialled it, or it us. ``phi`` is how suspicious its silence has become: at 4, a link
-    that lives is silent for so long once in 10,000 times, and at the limit that the settings name
+    whether we dialled it, or it us. ``phi`` is how suspicious its silence has become: at 3, a link
+    that lives is silent for so long once in 1,000 times, and at the limit that the settings name
     it is given up. ``round_trip_s`` and ``clock_offset_s`` (positive where its clock is ahead of
     ours) are those of the fastest recent ping, None before the first came back. ``entries_behind``
     is how many entries we hold that it is not known to hold, ``entries_ahead`` how many it claims

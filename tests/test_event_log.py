@@ -15,7 +15,7 @@ from twins.virtual_time import virtual_time
 
 import gossipbook as gb
 from gossipbook.cli.logs import JsonLines
-from gossipbook.event_log import LINES_AT_ONCE, LINES_PER_S, EventLog, LineBudget
+from gossipbook.event_log import LINES_AT_ONCE, LINES_PER_S, EventLog
 from gossipbook.gossip.interface import ClockSkew, DialRefused, Divergence, ForkProven, PeerUp
 from gossipbook.identity import short
 
@@ -217,11 +217,3 @@ def test_addresses_that_are_no_text_are_still_told(lines: pytest.LogCaptureFixtu
         f"{short(BOB)} is linked (\ufffd\ufffd)",
         "no link: another network (bob:7000)",
     ]
-
-
-def test_a_budget_is_spent_refilled_and_counts_what_it_refused() -> None:
-    budget = LineBudget(3, 2)
-    assert [budget.take(10.0) for _ in range(5)] == [True, True, True, False, False]
-    assert (budget.take_left_out(), budget.take_left_out()) == (2, 0)
-    assert [budget.take(10.4), budget.take(10.5), budget.take(10.6)] == [False, True, False]
-    assert [budget.take(100.0) for _ in range(4)] == [True, True, True, False]

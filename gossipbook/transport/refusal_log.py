@@ -6,6 +6,8 @@ from __future__ import annotations
 import logging
 from time import monotonic
 
+from gossipbook.line_budget import LineBudget
+
 log = logging.getLogger("gossipbook.transport")
 
 LINES_AT_ONCE = 20
@@ -18,23 +20,15 @@ class RefusalLog:
 
     def __init__(self) -> None:
         self.count = 0
-        self._left_out = 0
-        self._tokens = float(LINES_AT_ONCE)
-        self._at_s = monotonic()
+        self._budget = LineBudget(LINES_AT_ONCE, LINES_PER_S)
 
     def refused(self, source: str, reason: str) -> None:
         """Somebody at ``source`` was turned away."""
         self.count += 1
-        now_s = monotonic()
-        self._tokens = min(LINES_AT_ONCE, self._tokens + (now_s - self._at_s) * LINES_PER_S)
-        self._at_s = now_s
-        level = logging.INFO if self._tokens >= 1 else logging.DEBUG
         extra = {"source": source, "reason": reason}
-        if level == logging.INFO:
-            self._tokens -= 1
-            left_out, self._left_out = self._left_out, 0
+        if self._budget.take(monotonic()):
+            left_out = self._budget.take_left_out()
             more = f" ({left_out:,} more before it, not shown)" if left_out else ""
             log.info("refused a connection from %s: %s%s", source, reason, more, extra=extra)
         else:
-            self._left_out += 1
             log.debug("refused a connection from %s: %s", source, reason, extra=extra)
