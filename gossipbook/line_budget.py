@@ -1,4 +1,4 @@
-"""How many lines a log may get, so that nobody who causes them can flood it. Pure: time comes in."""
+"""How many lines a log may get, so that nobody who causes them can flood it; time comes in."""
 
 from __future__ import annotations
 
